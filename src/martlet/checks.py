@@ -1,0 +1,142 @@
+"""One clear sentence per mistake: the checks that stand at the entrance of every verb.
+
+A check is a comparison or two where all is well; the sentence, with the layer's name, what came and
+what was expected, is only composed when it is needed.
+"""
+
+from __future__ import annotations
+
+import math
+from numbers import Real
+from typing import Any, NoReturn
+
+from martlet.backend import Array, alike, describe, device_of, is_array, kind, library_name, namespace, one_device
+
+
+def owner_name(owner: object) -> str:
+    """How an error names who complains: the class of a layer, or a function's name as given."""
+    return owner if isinstance(owner, str) else type(owner).__name__
+
+
+def check_array(owner: object, name: str, x: Array) -> None:
+    """``x`` is an array, and not a list, a number or an array of objects."""
+    if not is_array(x):
+        raise TypeError(
+            f"{owner_name(owner)}: {name} must be an array, got {describe(x)}; "
+            "to make one: martlet.Backend(...).asarray(...)"
+        )
+    if getattr(x.dtype, "kind", "f") in "OSU":
+        raise TypeError(f"{owner_name(owner)}: {name} must hold numbers, got {describe(x)}")
+
+
+def check_floating(owner: object, name: str, x: Array) -> None:
+    """``x`` holds floating-point numbers: integers would be promoted silently, to another width each time."""
+    try:
+        if kind(x.dtype) in ("float", "half"):
+            return
+    except (AttributeError, TypeError):
+        pass
+    check_array(owner, name, x)
+    raise TypeError(f"{owner_name(owner)}: {name} must hold floating-point numbers, got {describe(x)}")
+
+
+def check_alike(owner: object, name: str, x: Array, other_name: str, other: Array) -> None:
+    """Two arrays may meet: the same library, device and dtype.  Nothing is converted silently."""
+    try:
+        if alike(x, other):
+            return
+    except AttributeError:
+        pass
+    _explain_unlike(owner, name, x, other_name, other)
+
+
+def _explain_unlike(owner: object, name: str, x: Array, other_name: str, other: Array) -> NoReturn:
+    check_array(owner, name, x)
+    check_array(owner, other_name, other)
+    target = library_name(namespace(x))
+    if namespace(x) is not namespace(other):
+        advice = f'move one of them, for instance with model.to("{target}")'
+    elif x.dtype != other.dtype:
+        advice = "bring them to one dtype, for instance with model.to(dtype=...)"
+    else:
+        advice = "bring them to one device, for instance with model.to(device=...)"
+    raise TypeError(f"{owner_name(owner)}: {name} is {describe(x)}, but {other_name} is {describe(other)}; {advice}")
+
+
+def check_place(owner: object, name: str, x: Array, other_name: str, other: Array) -> None:
+    """Two arrays are in one place, the same library and device; their dtypes may differ (labels, counters)."""
+    if type(x) is type(other) and type(x) in one_device:
+        return
+    check_array(owner, name, x)
+    devices = device_of(x), device_of(other)
+    if namespace(x) is not namespace(other) or (None not in devices and devices[0] != devices[1]):
+        raise TypeError(
+            f"{owner_name(owner)}: {name} is {describe(x)}, but {other_name} is {describe(other)}; move one of them"
+        )
+
+
+def check_same(owner: object, name: str, x: Array, other_name: str, other: Array) -> None:
+    """``x`` is like ``other`` in everything but its values: shape, library, device and dtype."""
+    try:
+        if x.shape == other.shape and alike(x, other):
+            return
+    except AttributeError:
+        pass
+    check_alike(owner, name, x, other_name, other)
+    complain_shape(owner, name, x, tuple(other.shape), f"the shape of {other_name}")
+
+
+def check_columns(owner: object, x: Array, W: Array, b: Array = None) -> None:
+    """``x`` is (N, D), one sample per row, for weights (D, H) and, where there is one, a bias (H,)."""
+    try:
+        if len(x.shape) == 2 and x.shape[1:] == W.shape[:-1] and alike(x, W):
+            if b is None or (b.shape == W.shape[1:] and alike(b, W)):
+                return
+    except AttributeError:
+        pass
+    check_alike(owner, "x", x, "W", W)
+    if len(W.shape) != 2:
+        complain_shape(owner, "W", W, "(D, H)", "one row per input, one column per output")
+    if len(x.shape) != 2 or x.shape[1] != W.shape[0]:
+        hint = "; one sample is x[None, :]" if len(x.shape) == 1 else ""
+        complain_shape(
+            owner, "x", x, f"(N, {W.shape[0]})", f"one sample per row, for W of shape {tuple(W.shape)}{hint}"
+        )
+    check_alike(owner, "b", b, "W", W)
+    complain_shape(owner, "b", b, tuple(W.shape[1:]), "one number per column of W")
+
+
+def check_dout(owner: object, dout: Array, shape: tuple[int, ...], like: Array) -> None:
+    """``dout`` has the shape of the layer's output: broadcasting would sum gradients that nobody asked for."""
+    try:
+        if dout.shape == shape and alike(dout, like):
+            return
+    except AttributeError:
+        pass
+    check_alike(owner, "dout", dout, "the layer's own array", like)
+    complain_shape(owner, "dout", dout, shape, "the shape of the output")
+
+
+def complain_shape(owner: object, name: str, x: Array, expected: object, why: str) -> NoReturn:
+    raise ValueError(f"{owner_name(owner)}: {name} has shape {tuple(x.shape)}, expected {expected} ({why})")
+
+
+def check_number(
+    owner: object, name: str, value: Any, low: float, high: float = math.inf, *, open_high: bool = False
+) -> None:
+    """A hyper-parameter is one finite number in its range."""
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not is_number:
+        raise TypeError(f"{owner_name(owner)}: {name} must be a number, got {describe(value)}")
+    inside = math.isfinite(value) and low <= value and (value < high if open_high else value <= high)
+    if not inside:
+        ceiling = "" if high == math.inf else f" and {'<' if open_high else '<='} {high:g}"
+        raise ValueError(f"{owner_name(owner)}: {name} must be finite, >= {low:g}{ceiling}, got {value!r}")
+
+
+def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
+    """A count is an integer of at least ``low``; True is not a count."""
+    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+        raise TypeError(f"{owner_name(owner)}: {name} must be an integer, got {describe(value)}")
+    if value < low:
+        raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r}")

@@ -1,0 +1,80 @@
+"""The functions that networks are made of: array in, array out, and stable at the extremes.
+
+Each runs on any array library that keeps the standard, in the dtype of its input.  Python numbers stand
+beside arrays throughout, because a NumPy scalar would widen float32 to float64.
+"""
+
+from __future__ import annotations
+
+from martlet.backend import Array, describe, device_of, dtype_name, float_width, kind, namespace
+from martlet.checks import check_array, check_count, check_floating
+
+
+def sigmoid(x: Array) -> Array:
+    """1 / (1 + exp(-x)), element by element.
+
+    The textbook formula overflows at large negative x.  exp(min(x, 0)) / (1 + exp(-|x|)) is the same
+    number on both sides of zero, never takes exp of anything positive, and keeps its digits in both tails.
+    """
+    check_floating("sigmoid", "x", x)
+    xp = namespace(x)
+    return xp.exp(xp.minimum(x, 0.0)) / (1.0 + xp.exp(-xp.abs(x)))
+
+
+def softmax(x: Array) -> Array:
+    """exp(x) / sum(exp(x)) over the last axis: each row becomes a probability distribution.
+
+    Subtracting the row's maximum changes nothing in the quotient and keeps exp from overflowing.
+    """
+    check_floating("softmax", "x", x)
+    exps, total = shifted_exp(x)[1:]
+    return exps / total
+
+
+def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
+    """z = x - max(x), exp(z) and sum(exp(z)) over the last axis: what every kind of softmax begins with."""
+    xp = namespace(x)
+    z = x - xp.max(x, axis=-1, keepdims=True)
+    exps = xp.exp(z)
+    return z, exps, xp.sum(exps, axis=-1, keepdims=True)
+
+
+def softplus(x: Array) -> Array:
+    """log(1 + exp(x)), element by element: a smooth max(x, 0).
+
+    As max(x, 0) + log1p(exp(-|x|)) it neither overflows at large x nor loses the small values at -x.
+    """
+    check_floating("softplus", "x", x)
+    xp = namespace(x)
+    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
+
+
+def is_class(t: Array, classes: int) -> Array:
+    """The (N, C) table of booleans that says which class each of the integer labels t (N,) names."""
+    xp = namespace(t)
+    return t[:, None] == xp.arange(classes, dtype=t.dtype, device=device_of(t))
+
+
+def as_labels(t: Array) -> Array:
+    """Integer labels in a type that every library compares and indexes with: int32 or int64."""
+    if dtype_name(t.dtype) in ("int64", "int32"):
+        return t
+    xp = namespace(t)
+    return xp.astype(t, xp.__array_namespace_info__().default_dtypes()["indexing"])
+
+
+def one_hot(t: Array, classes: int, dtype: str = "float32") -> Array:
+    """Labels (N,) as rows (N, C) with a single 1.  A label outside 0 … C-1 gives a row of zeros."""
+    check_array("one_hot", "t", t)
+    check_count("one_hot", "classes", classes)
+    if len(t.shape) != 1 or kind(t.dtype) != "integer":
+        raise TypeError(f"one_hot: t must be integer labels of shape (N,), got {describe(t)}")
+    return namespace(t).astype(is_class(as_labels(t), classes), getattr(namespace(t), float_width(dtype)))
+
+
+def wide(x: Array) -> Array:
+    """``x`` in the width that sums are taken in: half precision becomes float32, the rest stays.
+
+    A mean over 70,000 numbers around 1 is an ordinary number; their sum in float16 is infinity.
+    """
+    return namespace(x).astype(x, namespace(x).float32) if kind(x.dtype) == "half" else x

@@ -1,0 +1,73 @@
+"""A layer is a frozen tree of arrays with four verbs: forward, backward, predict, observe.
+
+    y, cache = layer.forward(x)             training: the output, and what backward will need
+    dx, grad = layer.backward(cache, dout)  dL/dx, and dL/dlayer as a layer of the same type
+    y = layer.predict(x)                    inference: the output alone
+    layer = layer.observe(cache)            the layer after having seen this batch
+
+Here x and y are arrays with one sample per row, or tuples of such arrays; dout is dL/dy, shaped like y;
+grad is None where there is nothing to learn.  No verb changes anything: what a layer has seen lies in the
+cache, and what it becomes is returned.
+"""
+
+from __future__ import annotations
+
+from typing import Any, TypeVar
+
+from martlet.backend import describe
+from martlet.tree import Tree, is_tree
+
+L = TypeVar("L", bound="Layer")
+
+
+class Layer(Tree):
+    """The base of every layer.  A new one declares its arrays and writes forward and backward."""
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        """The output for a batch, and the cache that backward needs."""
+        raise NotImplementedError(f"{type(self).__name__} has no forward")
+
+    def backward(self, cache: Any, dout: Any) -> tuple[Any, Any]:
+        """From dL/dy to dL/dx and dL/dlayer.  The cache is the one that forward gave for this batch."""
+        raise NotImplementedError(f"{type(self).__name__} has no backward")
+
+    def predict(self, x: Any) -> Any:
+        """The output at inference: forward without its cache, unless a layer says otherwise."""
+        return self.forward(x)[0]
+
+    def observe(self: L, cache: Any) -> L:
+        """The layer after training on the batch of this cache: running statistics and noise counters move on."""
+        return self
+
+    def gradient(self: L, **parts: Any) -> L | None:
+        """A layer of the same type that holds these gradients, and None everywhere else.
+
+        ``self.gradient(W=x.T @ dout, b=...)``; None if every part is None.  Bypasses ``__init__``.
+        """
+        for part in parts.values():
+            if part is not None and (type(part) is not tuple or not _is_empty(part)):
+                break
+        else:
+            return None
+        grad = object.__new__(type(self))
+        fields = grad.__dict__
+        for name in self._rest:
+            value = getattr(self, name)
+            fields[name] = None if name in parts or is_tree(value) else value
+        fields.update(self._no_leaves)
+        fields.update(parts)
+        if len(fields) > len(self.__dict__):
+            unknown = ", ".join(name for name in parts if name not in self.__dict__)
+            raise TypeError(f"{type(self).__name__}.gradient: there is no field named {unknown}")
+        return grad
+
+    def _refusal(self, name: str, value: object) -> str:
+        if not hasattr(self, "init"):
+            return super()._refusal(name, value)
+        given = ", ".join(f"{v!r:.20}" for n in self._leaves if isinstance(v := getattr(self, n), int))
+        call = f"{type(self).__name__}.init({given + ', ' if given else '...'}rng)".replace("...rng", "..., rng")
+        return f"{type(self).__name__} takes arrays, but {name} is {describe(value)}; to draw them: {call}"
+
+
+def _is_empty(part: Any) -> bool:
+    return part is None or (isinstance(part, tuple) and all(map(_is_empty, part)))

@@ -1,0 +1,231 @@
+"""Losses: one number that says how wrong a batch was, and where its gradient begins.
+
+    value, cache = loss.forward(y, t)       y: the network's output, t: what it should have been
+    dy = loss.backward(cache)               dL/dy, shaped like y
+
+With ``reduction="mean"`` a batch counts as one, however large it is; "sum" adds; "none" gives every loss.
+Sample weights w (N,) make the mean Σ w·l / Σ w.  Losses take logits: the sigmoid or softmax is inside,
+where it costs less and keeps more digits.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from martlet.backend import Array, kind, namespace, on_host, to_numpy
+from martlet.checks import check_alike, check_array, check_floating, check_place, complain_shape, owner_name
+from martlet.functions import as_labels, is_class, shifted_exp, sigmoid, wide
+from martlet.tree import Tree
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class Loss(Tree):
+    """The base of every loss.  A new one writes ``losses`` and ``slopes``; the weighing is done here.
+
+    ``losses(y, t)`` gives each sample's (or element's) loss and a cache, ``slopes(cache)`` their
+    derivatives with respect to y.
+    """
+
+    reduction: str = "mean"
+
+    takes_labels = False  # whether integer targets (N,) stay integers on their way here
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(
+                f"{owner_name(self)}: reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}"
+            )
+
+    def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, Any]:
+        """The loss, a 0-d array (with "none", one number per loss), and the cache for backward.
+
+        y: (N, C) float.  weight: (N,) of y's dtype.  Sums over half precision are taken, and
+        returned, in float32.
+        """
+        check_floating(self, "y", y)
+        if 0 in y.shape or len(y.shape) == 0:
+            raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one sample")
+        losses, cache = self.losses(y, t)
+        share: Any = 1.0
+        if weight is not None:
+            check_alike(self, "weight", weight, "y", y)
+            if weight.shape != y.shape[:1]:
+                complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
+            share = weight
+            losses = losses * beside(weight, losses)
+        value = namespace(y).sum(wide(losses))
+        if self.reduction == "none":
+            return losses, (cache, share)
+        if self.reduction == "mean":
+            count = losses.shape[0] if weight is None else namespace(y).sum(wide(weight))
+            for length in losses.shape[1:]:
+                count = count * length
+            value = value / count
+            share = 1.0 / count if weight is None else wide(weight) / count
+        return value, (cache, share)
+
+    def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
+        """dL/dy.  ``dout`` scales it: a number, or with "none" an array like the losses."""
+        inner, share = cache
+        slopes = self.slopes(inner)
+        if not isinstance(dout, float) or dout != 1.0:
+            slopes = slopes * beside(dout, slopes)
+        return slopes * beside(share, slopes)
+
+    def value(self, y: Array, t: Array, weight: Array | None = None) -> Array:
+        """The loss alone, for those who want to print it."""
+        return self.forward(y, t, weight)[0]
+
+    def losses(self, y: Array, t: Array) -> tuple[Array, Any]:
+        """Each loss, and what ``slopes`` needs."""
+        raise NotImplementedError(f"{owner_name(self)} has no losses")
+
+    def slopes(self, cache: Any) -> Array:
+        """The derivative of each loss with respect to y, shaped like y."""
+        raise NotImplementedError(f"{owner_name(self)} has no slopes")
+
+    def check_targets(self, y: Array, t: Array) -> None:
+        """Read the targets on the host, before a training run starts: ValueError for what is no target."""
+        if not _is_finite(t):
+            raise ValueError(f"{owner_name(self)}: t holds NaN or infinity")
+
+
+def beside(scale: Any, x: Array) -> Any:
+    """A number, or an array whose leading axes are those of ``x``, ready to be multiplied with it."""
+    if isinstance(scale, int | float):
+        return scale
+    if scale.dtype != x.dtype:
+        scale = namespace(x).astype(scale, x.dtype)
+    missing = len(x.shape) - len(scale.shape)
+    return scale[(..., *[None] * missing)] if 0 < len(scale.shape) and missing else scale
+
+
+def _is_finite(x: Array) -> bool:
+    import numpy as np
+
+    return bool(np.isfinite(to_numpy(x)).all())
+
+
+class MeanSquaredError(Loss):
+    """l = (y - t)²,  dy = 2 (y - t);  the mean is over all elements.
+
+    y and t: the same shape, (N, D) or (N,).  The lessons' ½ Σ (y - t)² is reduction="sum" with dout=0.5.
+    """
+
+    def losses(self, y, t):
+        check_same_target(self, y, t)
+        difference = y - t
+        return difference * difference, difference
+
+    def slopes(self, cache):
+        difference = cache
+        return 2.0 * difference
+
+
+class SigmoidWithLoss(Loss):
+    """Binary cross-entropy on logits:  l = log(1 + exp(y)) - y t,  dy = sigmoid(y) - t;  mean over elements.
+
+    y: (N, D) or (N,); t: the same shape and dtype, probabilities between 0 and 1.  Written as
+    max(y, 0) - y t + log1p(exp(-|y|)), it overflows nowhere and keeps the digits of a confident answer.
+    """
+
+    def losses(self, y, t):
+        check_same_target(self, y, t)
+        xp = namespace(y)
+        losses = xp.maximum(y, 0.0) - y * t + xp.log1p(xp.exp(-xp.abs(y)))
+        return losses, (y, t)
+
+    def slopes(self, cache):
+        y, t = cache
+        return sigmoid(y) - t
+
+    def check_targets(self, y, t):
+        super().check_targets(y, t)
+        host = to_numpy(t)
+        if host.min() < 0 or host.max() > 1:
+            raise ValueError(f"{owner_name(self)}: t must lie between 0 and 1, got {host.min()} to {host.max()}")
+
+
+class SoftmaxWithLoss(Loss):
+    """Cross-entropy on logits:  l = log Σ exp(y) - y[t],  dy = softmax(y) - t;  mean over samples.
+
+    y: (N, C).  t: integer labels (N,), or rows of probabilities (N, C) in y's dtype, where l = -Σ t log p.
+    A label outside 0 … C-1 raises on NumPy; elsewhere, where a check would have to wait for the device,
+    it makes the loss and the gradient NaN (``fit`` reads all labels once, before it begins).
+    """
+
+    takes_labels = True
+
+    def losses(self, y, t):
+        if len(y.shape) != 2:
+            complain_shape(self, "y", y, "(N, C)", "one sample per row, one class per column")
+        check_place(self, "t", t, "y", y)
+        return self._from_labels(y, t) if kind(t.dtype) == "integer" else self._from_rows(y, t)
+
+    def _from_labels(self, y, t):
+        check_labels(self, y, t)
+        xp, (samples, classes) = namespace(y), y.shape
+        t = as_labels(t)
+        chosen = is_class(t, classes)
+        z, exps, sums = shifted_exp(y)
+        if not on_host(t):  # where reading would wait for a device, a label that names no class gives NaN
+            sums = xp.where(((t >= 0) & (t < classes))[:, None], sums, xp.nan)
+        elif xp.count_nonzero(chosen) != samples:
+            self.check_targets(y, t)
+        losses = xp.log(sums[:, 0]) - xp.sum(xp.where(chosen, z, 0.0), axis=1)
+        return losses, (exps / sums, xp.astype(chosen, y.dtype))
+
+    def _from_rows(self, y, t):
+        if t.shape != y.shape:
+            hint = " or integer labels (N,)"
+            complain_shape(self, "t", t, f"{tuple(y.shape)}{hint}", f"rows of probabilities for y{hint}")
+        check_alike(self, "t", t, "y", y)
+        xp = namespace(y)
+        z, exps, sums = shifted_exp(y)
+        log_p = z - xp.log(sums)
+        # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
+        losses = -xp.sum(xp.where(t == 0.0, 0.0, t) * xp.where(t == 0.0, 0.0, log_p), axis=1)
+        return losses, (exps / sums * xp.sum(t, axis=1, keepdims=True), t)
+
+    def slopes(self, cache):
+        p, t = cache
+        return p - t
+
+    def check_targets(self, y, t):
+        host = to_numpy(t)
+        if kind(t.dtype) == "integer":
+            if host.min() < 0 or host.max() >= y.shape[1]:
+                raise ValueError(
+                    f"{owner_name(self)}: t holds labels from {host.min()} to {host.max()}, but y has "
+                    f"{y.shape[1]} columns: labels are 0 … {y.shape[1] - 1}"
+                )
+            return
+        super().check_targets(y, t)
+        if host.min() < 0 or abs(host.sum(axis=-1) - 1.0).max() > 1e-3:
+            raise ValueError(f"{owner_name(self)}: each row of t must be probabilities that add up to 1")
+
+
+def check_same_target(loss: Loss, y: Array, t: Array) -> None:
+    """t has y's shape.  (N, 1) against (N,) would broadcast to (N, N), so it is explained, not guessed."""
+    check_array(loss, "t", t)
+    if y.shape != t.shape:
+        hint = ""
+        if len(y.shape) == 2 and t.shape == y.shape[:1]:
+            hint = "; write t[:, None]"
+        elif len(y.shape) == 1 and t.shape == (*y.shape, 1):
+            hint = "; write t[:, 0]"
+        complain_shape(loss, "t", t, tuple(y.shape), f"the shape of y{hint}")
+    check_alike(loss, "t", t, "y", y)
+
+
+def check_labels(loss: Loss, y: Array, t: Array) -> None:
+    """Integer labels: one per row of y."""
+    if t.shape != y.shape[:1]:
+        hint = ""
+        if t.shape == (y.shape[0], 1):
+            hint = "; write t[:, 0]"
+        elif t.shape == y.shape:
+            hint = "; rows of probabilities must be of y's dtype, not integers"
+        complain_shape(loss, "t", t, f"({y.shape[0]},)", f"one label per row of y{hint}")

@@ -1,0 +1,201 @@
+"""Optimizers: how a gradient becomes a better model.
+
+    state = optimizer.init(model)                               once
+    model, state = optimizer.update(model, grad, state)         every step
+
+An optimizer is one rule for one array; this file applies it to every array that has a gradient.  All that
+varies is in the state, as arrays: the step counter, the memories (velocity, moments), and the numbers
+themselves (lr, momentum), so that a resumed run knows them and a new learning rate, set by
+``replace(state, {"lr": 0.01})``, compiles nothing anew.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+from collections.abc import Callable
+from typing import Any, ClassVar, TypeVar, dataclass_transform
+
+import numpy as np
+
+from martlet.backend import Array, alike, backend_of, describe, dtype_name, namespace
+from martlet.checks import check_number, check_place, check_same, owner_name
+from martlet.functions import wide
+from martlet.tree import Tree, apply, kept, learned, leaves, map_leaves, remake
+
+M = TypeVar("M", bound=Tree)
+Rule = Callable[..., tuple[Array, ...]]
+
+
+class State(Tree):
+    """What an optimizer carries from step to step.  Each optimizer has its own: ``Adam.State``."""
+
+    step: Array = kept()
+
+
+@dataclass_transform(frozen_default=True, kw_only_default=True)
+class Optimizer:
+    """The base of every optimizer.  A new one declares its numbers and memories and writes ``rule``."""
+
+    State: ClassVar[type[State]]
+    memories: ClassVar[tuple[str, ...]] = ()
+    numbers: ClassVar[tuple[str, ...]] = ()
+    _asks_for_t: ClassVar[bool]
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        dataclasses.dataclass(frozen=True, kw_only=True)(cls)
+        cls.numbers = tuple(f.name for f in dataclasses.fields(cls) if f.type in ("float", float))  # type: ignore[arg-type]
+        cls._asks_for_t = "t" in inspect.signature(cls.rule).parameters
+        # The state's class follows from the optimizer's: a 0-d array per number, a tree per memory.
+        annotations = {**dict.fromkeys(cls.numbers, Array), **dict.fromkeys(cls.memories, Any)}
+        body = {
+            "__annotations__": annotations,
+            "__module__": cls.__module__,
+            "__qualname__": f"{cls.__qualname__}.State",
+        }
+        body.update({name: kept() for name in cls.numbers})
+        body["__doc__"] = f"What {cls.__name__} carries from step to step: {', '.join(('step', *annotations))}."
+        cls.State = type("State", (State,), body)
+
+    def rule(self, p: Array, g: Array, *memory: Array, **numbers: Array) -> tuple[Array, ...]:
+        """One array's step: from parameter, gradient and memories to the new parameter and memories.
+
+        The optimizer's numbers come as 0-d arrays of p's dtype, and so does the number of this step,
+        from 1, if a parameter ``t`` asks for it.  Half precision comes here as float32, and its
+        memories stay so.
+        """
+        raise NotImplementedError(f"{owner_name(self)} has no rule")
+
+    def init(self, model: Tree) -> Any:
+        """The state before the first step: memories of zeros, on the model's device.
+
+        The numbers are kept in the widest dtype that the model learns in, and at least in float32.
+        """
+        if not isinstance(model, Tree):
+            raise TypeError(f"{owner_name(self)}.init: model must be a Layer, got {describe(model)}")
+        part = learned(model)
+        arrays = leaves(part)
+        where = backend_of((arrays or leaves(model) or [np.zeros(())])[0])
+        width = "float64" if "float64" in {dtype_name(p.dtype) for p in arrays} else "float32"
+        fields: dict[str, Any] = {name: where.asarray(getattr(self, name), width) for name in self.numbers}
+        for name in self.memories:
+            fields[name] = part and map_leaves(lambda p: namespace(p).zeros_like(wide(p)), part)
+        return self.State(step=where.asarray(np.zeros((), dtype=np.int32)), **fields)
+
+    def update(self, model: M, grad: M | None, state: Any) -> tuple[M, Any]:
+        """One step: the new model and the new state.  Nothing is changed in place.
+
+        Where the gradient is None, model and memory stay as they are.  Raises TypeError for another
+        optimizer's state or another model's gradient, ValueError where their arrays do not fit together.
+        """
+        name = f"{type(self).__name__}.update"
+        if type(state) is not self.State:
+            raise TypeError(f"{name}: state must come from {type(self).__name__}.init, got {type(state).__name__}")
+        if grad is not None and type(grad) is not type(model):
+            raise TypeError(f"{name}: model is {type(model).__name__}, but grad is {type(grad).__name__}")
+        step = namespace(state.step).asarray(state.step + 1)
+        rules: dict[Any, Rule] = {}  # a model may hold arrays of several dtypes
+
+        def one(g: Array, p: Array, *memory: Array) -> tuple[Array, ...]:
+            if g.shape != p.shape or not alike(g, p):
+                check_same(name, "a gradient", g, "its array", p)
+            for array in memory:
+                if array is None:
+                    raise ValueError(f"{name}: the state has no memory of an array that has a gradient")
+            if p.dtype not in rules:
+                rules[p.dtype] = self._rule_for(p, state, step)
+            return rules[p.dtype](p, g, *memory)
+
+        changes = {"step": step}
+        if grad is not None:
+            model, *memories = apply(one, grad, model, *[getattr(state, memory) for memory in self.memories])
+            changes.update(zip(self.memories, memories, strict=True))
+        return model, remake(state, changes)
+
+    def _rule_for(self, p: Array, state: Any, step: Array) -> Rule:
+        """The rule with the state's numbers in the dtype that ``p`` is updated in: a wider one would widen p."""
+        check_place(f"{type(self).__name__}.update", "state", step, "the model", p)
+        xp, dtype = namespace(p), wide(p).dtype
+        numbers = {}
+        for number in self.numbers:
+            x = getattr(state, number)
+            numbers[number] = x if x.dtype == dtype else xp.astype(x, dtype)
+        if self._asks_for_t:
+            numbers["t"] = xp.astype(step, dtype)
+        rule = functools.partial(self.rule, **numbers)
+        if dtype == p.dtype:
+            return rule
+
+        def half(p: Array, g: Array, *memory: Array) -> tuple[Array, ...]:
+            new, *memory_after = rule(wide(p), wide(g), *memory)
+            return xp.astype(new, p.dtype), *memory_after
+
+        return half
+
+
+class SGD(Optimizer):
+    """p ← p - lr · g"""
+
+    lr: float = 0.01
+
+    def __post_init__(self) -> None:
+        check_number(self, "lr", self.lr, 0.0)
+
+    def rule(self, p, g, *, lr):
+        return (p - lr * g,)
+
+
+class Momentum(Optimizer):
+    """v ← momentum · v - lr · g,  p ← p + v
+
+    Polyak's heavy ball, as written by Sutskever et al., "On the importance of initialization and
+    momentum in deep learning", 2013.
+    """
+
+    lr: float = 0.01
+    momentum: float = 0.9
+
+    memories = ("v",)
+
+    def __post_init__(self) -> None:
+        check_number(self, "lr", self.lr, 0.0)
+        check_number(self, "momentum", self.momentum, 0.0, 1.0, open_high=True)
+
+    def rule(self, p, g, v, *, lr, momentum):
+        v = momentum * v - lr * g
+        return p + v, v
+
+
+class Adam(Optimizer):
+    """m ← β₁ m + (1 - β₁) g,  v ← β₂ v + (1 - β₂) g²,  p ← p - lr · m̂ / (√v̂ + eps)
+
+    with the corrections m̂ = m / (1 - β₁ᵗ) and v̂ = v / (1 - β₂ᵗ) for having begun at zero.
+    Kingma and Ba, "Adam: a method for stochastic optimization", 2015, Algorithm 1.
+    """
+
+    lr: float = 0.001
+    beta1: float = 0.9
+    beta2: float = 0.999
+    eps: float = 1e-8
+
+    memories = ("m", "v")
+
+    def __post_init__(self) -> None:
+        check_number(self, "lr", self.lr, 0.0)
+        check_number(self, "beta1", self.beta1, 0.0, 1.0, open_high=True)
+        check_number(self, "beta2", self.beta2, 0.0, 1.0, open_high=True)
+        check_number(self, "eps", self.eps, 0.0)
+
+    def rule(self, p, g, m, v, *, t, lr, beta1, beta2, eps):
+        m = beta1 * m + (1.0 - beta1) * g
+        v = beta2 * v + (1.0 - beta2) * (g * g)
+        root = namespace(p).sqrt(v / one_minus_power(beta2, t))
+        return p - (lr / one_minus_power(beta1, t)) * m / (root + eps), m, v
+
+
+def one_minus_power(beta: Array, t: Array) -> Array:
+    """1 - βᵗ without cancellation: in float32 to 5e-8 instead of 1e-5 while βᵗ is near 1."""
+    xp = namespace(beta)
+    return -xp.expm1(t * xp.log(xp.maximum(beta, 1e-37)))

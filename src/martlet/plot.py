@@ -1,0 +1,133 @@
+"""Pictures of training: the loss curve, and what a classifier has decided about the plane.
+
+They draw into a matplotlib Axes and return it; nothing is shown or saved.  Lines differ in dash as well as
+colour and classes in marker as well as colour, so the pictures can be read in greyscale and by the
+colour-blind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from martlet.backend import Array, backend_of, describe, dtype_name, to_numpy
+from martlet.layer import Layer
+from martlet.tree import leaves
+
+# Okabe and Ito's palette, in the order of its greys, and a marker and a dash for each.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#CC79A7", "#56B4E9", "#D55E00", "#F0E442", "#000000")
+MARKERS = ("o", "^", "s", "D", "v", "P", "X", "*")
+DASHES: tuple[Any, ...] = ("-", (0, (5, 2)), (0, (1, 1.5)), (0, (5, 2, 1, 2)))
+
+
+def _axes(ax: Any) -> Any:
+    try:
+        import matplotlib.pyplot as plt
+    except ImportError:
+        raise ImportError('martlet.plot needs matplotlib: pip install "martlet[plot]"') from None
+    return plt.subplots(layout="constrained")[1] if ax is None else ax
+
+
+def loss_curve(history: Any, *, ax: Any = None, log: bool = False) -> Any:
+    """The loss after each epoch, and the validation loss where there is one.
+
+    history: what ``fit`` gave back, a list of losses, or a mapping of names to either, to compare runs.
+    ``log``: a logarithmic axis.  Returns the Axes.
+    """
+    runs = history if isinstance(history, Mapping) else {"training loss": history}
+    curves = {}
+    for name, run in runs.items():
+        curves[str(name)] = getattr(run, "loss", run)
+        if getattr(run, "validation_loss", None):
+            label = "validation loss" if run is history else f"{name}, validation"
+            curves[label] = run.validation_loss
+    for name, curve in curves.items():
+        if np.ndim(curve) != 1 or len(curve) == 0:
+            raise ValueError(f"loss_curve: {name} must be a list with one loss per epoch, got {describe(curve)}")
+    ax = _axes(ax)
+    for i, (name, curve) in enumerate(curves.items()):
+        epochs = np.arange(1, len(curve) + 1)
+        style = {"color": COLOURS[i % len(COLOURS)], "linestyle": DASHES[i % len(DASHES)]}
+        ax.plot(epochs, curve, label=name, marker="o" if len(curve) == 1 else None, **style)
+    ax.set_xlabel("epoch")
+    ax.set_ylabel("loss")
+    if log:
+        ax.set_yscale("log")
+    ax.spines[["top", "right"]].set_visible(False)
+    ax.legend(frameon=False)
+    return ax
+
+
+def decision_boundary(model: Layer, x: Array, t: Array, *, ax: Any = None, resolution: int = 300) -> Any:
+    """The plane, shaded by the class that the model finds in each point, with the samples on top.
+
+    x: (N, 2); t: labels (N,), or rows (N, C), or (N, 1) with 0 and 1.  Samples that the model gets wrong
+    are ringed.  ``resolution``: points of the grid per axis.  Returns the Axes.
+    """
+    points, labels = np.asarray(to_numpy(x), dtype=np.float64), _labels(to_numpy(t))
+    if points.ndim != 2 or points.shape[1] != 2:
+        raise ValueError(f"decision_boundary: x has shape {points.shape}, expected (N, 2)")
+    if labels.shape != points.shape[:1]:
+        raise ValueError(f"decision_boundary: t has shape {labels.shape}, expected {points.shape[:1]}")
+    ax = _axes(ax)
+    low, high = points.min(axis=0), points.max(axis=0)
+    margin = 0.08 * np.max(high - low)
+    grid = [np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True)]
+    plane = np.stack(np.meshgrid(*grid), axis=-1)
+    decided = _decide(model, plane.reshape(-1, 2)).reshape(resolution, resolution)
+    wrong = _decide(model, points) != labels
+
+    from matplotlib.colors import ListedColormap
+
+    classes = int(max(labels.max(), decided.max())) + 1
+    colours = [COLOURS[c % len(COLOURS)] for c in range(classes)]
+    ax.pcolormesh(
+        *grid,
+        decided,
+        cmap=ListedColormap(colours),
+        vmin=-0.5,
+        vmax=classes - 0.5,
+        alpha=0.25,
+        shading="auto",
+        rasterized=True,
+    )
+    if classes > 1:
+        ax.contour(*grid, decided, levels=np.arange(classes - 1) + 0.5, colors="black", linewidths=0.8)
+    size = float(np.clip(6000.0 / len(points), 1.0, 28.0))
+    for c in range(classes):
+        rows = points[labels == c]
+        ax.scatter(
+            *rows.T,
+            s=size,
+            marker=MARKERS[c % len(MARKERS)],
+            color=colours[c],
+            edgecolor="black",
+            linewidth=0.4,
+            label=f"class {c}",
+        )
+    if wrong.any():
+        ax.scatter(*points[wrong].T, s=4 * size, facecolor="none", edgecolor="black", linewidth=1.1, label="wrong")
+    ax.set_xlabel("$x_1$")
+    ax.set_ylabel("$x_2$")
+    ax.set_aspect("equal")
+    ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
+    return ax
+
+
+def _labels(t: np.ndarray) -> np.ndarray:
+    if t.ndim == 2:
+        return np.argmax(t, axis=1) if t.shape[1] > 1 else (t[:, 0] > 0.5).astype(int)
+    return t.astype(int)
+
+
+def _decide(model: Layer, points: np.ndarray) -> np.ndarray:
+    """The class of each point, computed where the model is, in its dtype, a slice at a time."""
+    arrays = leaves(model)
+    home, width = backend_of(arrays[0]), dtype_name(arrays[0].dtype)
+    found = []
+    for start in range(0, len(points), 65_536):
+        y = to_numpy(model.predict(home.asarray(points[start : start + 65_536], width)))
+        found.append(np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > 0).astype(int))
+    return np.concatenate(found)

@@ -1,0 +1,407 @@
+"""A model is a value: a frozen tree of arrays, declared on its classes, taken apart and rebuilt by name.
+
+A class that derives from Tree lists its fields as a dataclass does:
+
+    W: Array                    a learned leaf: gradients and optimizers see it
+    mean: Array = kept()        a kept leaf: it moves and saves with the model, but is not learned
+    layers: tuple[Layer, ...]   a subtree: whatever holds a Tree, a tuple of them or None, found by value
+    rate: float = 0.5           a setting: everything else
+
+None in the place of a leaf or a subtree means "nothing here".  That is why a gradient can be a tree of the
+model's own type, and why a layer without parameters needs no code for it.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import functools
+import inspect
+import re
+import sys
+import typing
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from numbers import Real
+from typing import Any, TypeVar, dataclass_transform
+
+from martlet.backend import (
+    Array,
+    as_backend,
+    backend_of,
+    describe,
+    device_name,
+    device_of,
+    dtype_name,
+    float_width,
+    is_array,
+    is_floating,
+    library_name,
+    namespace,
+)
+
+T = TypeVar("T", bound="Tree")
+
+
+def kept() -> Any:
+    """Declare a leaf that moves, copies and saves with the model but is not learned: ``mean: Array = kept()``."""
+    return dataclasses.field(metadata={"kept": True})
+
+
+@dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(kept,))
+class Tree:
+    """A frozen dataclass of leaves, subtrees and settings.  Compare identity, not value (``==`` is ``is``)."""
+
+    _leaves: typing.ClassVar[dict[str, bool]]  # leaf name -> is it learned?
+    _no_leaves: typing.ClassVar[dict[str, None]]
+    _rest: typing.ClassVar[tuple[str, ...]]  # subtrees and settings, told apart by value
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        own = inspect.get_annotations(cls)
+        leaves = {name for name, annotation in own.items() if _marks_leaf(cls, name, annotation)}
+        dataclasses.dataclass(frozen=True, eq=False, repr=False)(cls)
+        for verb in ("__setattr__", "__delattr__"):  # Tree's own say what to do instead
+            if verb in cls.__dict__:
+                delattr(cls, verb)
+        inherited = getattr(cls, "_leaves", {})
+        fields = dataclasses.fields(cls)  # type: ignore[arg-type]
+        cls._leaves = {
+            f.name: "kept" not in f.metadata
+            for f in fields
+            if f.name in leaves or (f.name in inherited and f.name not in own)
+        }
+        cls._no_leaves = dict.fromkeys(cls._leaves)
+        cls._rest = tuple(f.name for f in fields if f.name not in cls._leaves)
+
+    def __post_init__(self) -> None:
+        for name in self._leaves:
+            value = getattr(self, name)
+            if (
+                isinstance(value, Real | str | list | tuple | dict)
+                or getattr(getattr(value, "dtype", None), "kind", "f") in "OSU"
+            ):
+                raise TypeError(self._refusal(name, value))
+
+    def _refusal(self, name: str, value: object) -> str:
+        return f"{type(self).__name__}: {name} must be an array, got {describe(value)}"
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise AttributeError(
+            f"{type(self).__name__} is a value and cannot be assigned to; make a changed copy: "
+            f'new = martlet.replace(model, {{"{name}": ...}}), with the names of martlet.names(model)'
+        )
+
+    def __delattr__(self, name: str) -> None:
+        raise AttributeError(f"{type(self).__name__} is a value: {name} cannot be deleted")
+
+    def __repr__(self) -> str:
+        return _draw(self)
+
+    def to(self: T, backend: Any = None, *, device: Any = None, dtype: Any = None) -> T:
+        """The same tree with its arrays copied to another library or device, or cast to another float width.
+
+        ``model.to("cupy")``, ``model.to(device="cuda:1")``, ``model.to(dtype="float64")``.  Integer
+        leaves (counters) keep their type.  Raises as ``martlet.Backend`` does.
+        """
+        arrays = leaves(self)
+        if backend is None and arrays:
+            target = backend_of(arrays[0])
+        else:
+            target = as_backend(backend)
+        if device is not None:
+            target = dataclasses.replace(target, device=device)
+        width = target.dtype if dtype is None else float_width(dtype)
+        return map_leaves(lambda x: target.asarray(x, width if is_floating(x) else None, copy=True), self)
+
+
+def _marks_leaf(cls: type, name: str, annotation: Any) -> bool:
+    """Whether a field is a leaf: its annotation is exactly Array.  What only contains it is refused."""
+    if annotation is Array and annotation is not Any or annotation in ("Array", "mt.Array"):
+        return True
+    resolved = annotation
+    if isinstance(annotation, str):
+        contains = re.search(r"\bArray\b", annotation) is not None
+        try:
+            resolved = eval(annotation, vars(sys.modules[cls.__module__]))
+        except Exception:  # a name that only a type checker can resolve: not ours
+            resolved = None
+    else:
+        contains = _contains_array(annotation)
+    if contains or resolved is Array:
+        raise TypeError(
+            f"{cls.__name__}.{name} is annotated {annotation!r}; a leaf is annotated exactly "
+            "Array or mt.Array, and several arrays are several fields or a tuple of layers"
+        )
+    return False
+
+
+def _contains_array(annotation: Any) -> bool:
+    return annotation is Array or any(map(_contains_array, typing.get_args(annotation)))
+
+
+# ---------------------------------------------------------------------------------- walking over a tree
+
+
+def is_tree(value: object) -> bool:
+    """Whether a field's value is a subtree: a Tree, or a tuple that holds Trees and Nones only."""
+    if not isinstance(value, tuple):
+        return isinstance(value, Tree)
+    for item in value:
+        if item is not None:
+            return is_tree(item)
+    return False
+
+
+def subtrees(tree: Tree | tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
+    """The (name, value) of every child tree.  The field ``layers`` adds no word to a name: "0", not "layers.0"."""
+    if isinstance(tree, tuple):
+        yield from ((str(i), item) for i, item in enumerate(tree) if item is not None)
+        return
+    for name in tree._rest:
+        value = getattr(tree, name)
+        if is_tree(value):
+            if name == "layers":
+                yield from subtrees(value)
+            else:
+                yield name, value
+
+
+def named_leaves(tree: Tree | tuple[Any, ...] | None, prefix: str = "") -> dict[str, Array]:
+    """Every array of a tree by its name, such as "0.W": learned and kept leaves, in the order of declaration."""
+    if tree is None:
+        return {}
+    found = {}
+    if isinstance(tree, Tree):
+        found = {prefix + name: getattr(tree, name) for name in tree._leaves if getattr(tree, name) is not None}
+    for name, child in subtrees(tree):
+        found.update(named_leaves(child, f"{prefix}{name}."))
+    return found
+
+
+def names(tree: Tree) -> tuple[str, ...]:
+    """The names of a tree's arrays, as ``replace`` takes them and a checkpoint writes them."""
+    return tuple(named_leaves(tree))
+
+
+def leaves(tree: Tree | None) -> list[Array]:
+    """The arrays of a tree, in the order of their names: what ``rebuild`` puts back."""
+    return list(named_leaves(tree).values())
+
+
+def rebuild(tree: T, arrays: Iterable[Array]) -> T:
+    """The same tree around other arrays, given in the order of ``leaves``.  Bypasses ``__init__``."""
+    source = iter(arrays)
+    new = map_leaves(lambda _: next(source), tree)
+    if next(source, None) is not None:
+        raise ValueError("rebuild: more arrays than the tree has leaves")
+    return new
+
+
+def map_leaves(function: Callable[[Array], Array], tree: T) -> T:
+    """The same tree with ``function(leaf)`` in the place of every leaf."""
+    return _map(function, tree)
+
+
+def _map(function: Callable[[Array], Array], tree: Any) -> Any:
+    if tree is None:
+        return None
+    if isinstance(tree, tuple):
+        return tuple(_map(function, item) for item in tree)
+    changed = {name: function(leaf) for name in tree._leaves if (leaf := getattr(tree, name)) is not None}
+    changed.update((name, _map(function, value)) for name in tree._rest if is_tree(value := getattr(tree, name)))
+    return remake(tree, changed)
+
+
+def remake(tree: T, changed: Mapping[str, Any]) -> T:
+    """The same tree with some fields exchanged, without ``__init__``: a subclass stays what it is."""
+    new = object.__new__(type(tree))
+    new.__dict__.update(tree.__dict__)
+    new.__dict__.update(changed)
+    return new
+
+
+def replace(tree: T, changes: Mapping[str, Any]) -> T:
+    """The same tree with other arrays under the given names: ``replace(model, {"0.W": W})``.
+
+    The names are those of ``names(tree)``; the name of a subtree ("0") takes a tree.  A Python number
+    takes the place of a 0-d array: ``replace(state, {"lr": 0.01})``.  Raises ValueError for a name that
+    the tree does not have and TypeError for what is not an array.
+    """
+    return _replace(tree, dict(changes), tree)
+
+
+def _replace(tree: Any, changes: dict[str, Any], root: Tree) -> Any:
+    if isinstance(tree, tuple):
+        owned = {str(i): i for i in range(len(tree)) if tree[i] is not None}
+        items = list(tree)
+        for head, inner in _by_head(changes).items():
+            if head not in owned:
+                raise _unknown(head, root)
+            items[owned[head]] = _replace_child(items[owned[head]], inner, root)
+        return tuple(items)
+    changed: dict[str, Any] = {}
+    for head, inner in _by_head(changes).items():
+        if head in tree._leaves and set(inner) == {""}:
+            changed[head] = _leaf_like(getattr(tree, head), head, inner[""])
+        elif head in tree._rest and head != "layers" and is_tree(getattr(tree, head)):
+            changed[head] = _replace_child(getattr(tree, head), inner, root)
+        elif "layers" in tree._rest and isinstance(tree.layers, tuple):
+            spread = {f"{head}.{rest}".rstrip("."): value for rest, value in inner.items()}
+            changed["layers"] = _replace(changed.get("layers", tree.layers), spread, root)
+        else:
+            raise _unknown(head, root)
+    return remake(tree, changed)
+
+
+def _replace_child(child: Any, inner: dict[str, Any], root: Tree) -> Any:
+    if "" not in inner:
+        return _replace(child, inner, root)
+    if not is_tree(inner[""]):
+        raise TypeError(f"replace: a subtree can only be replaced by a tree, got {describe(inner[''])}")
+    return inner[""]
+
+
+def _by_head(changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    """{"0.W": a, "0.b": b} -> {"0": {"W": a, "b": b}}"""
+    grouped: dict[str, dict[str, Any]] = {}
+    for name, value in changes.items():
+        head, _, rest = name.partition(".")
+        grouped.setdefault(head, {})[rest] = value
+    return grouped
+
+
+def _unknown(name: str, root: Tree) -> ValueError:
+    return ValueError(
+        f"replace: {type(root).__name__} has no array named {name!r}; its names are: {', '.join(names(root))}"
+    )
+
+
+def _leaf_like(old: Array, name: str, value: Any) -> Array:
+    if (
+        isinstance(value, Real)
+        and not isinstance(value, bool)
+        and not is_array(value)
+        and old is not None
+        and old.shape == ()
+    ):
+        return namespace(old).asarray(value, dtype=old.dtype, device=device_of(old))
+    if not is_array(value):
+        raise TypeError(f"replace: {name} must be an array, got {describe(value)}")
+    return value
+
+
+# ----------------------------------------------------------------------- what is learned in a tree
+
+
+def learned(tree: T) -> T | None:
+    """The tree of a gradient's shape: learned leaves stay; None where there is nothing to learn."""
+    return _learned(tree)
+
+
+def _learned(tree: Any) -> Any:
+    if isinstance(tree, tuple):
+        items = tuple(_learned(item) for item in tree)
+        return items if any(item is not None for item in items) else None
+    if tree is None or getattr(tree, "frozen", False) is True:
+        return None
+    fields = {name: getattr(tree, name) if is_learned else None for name, is_learned in tree._leaves.items()}
+    fields.update((name, _learned(value)) for name in tree._rest if is_tree(value := getattr(tree, name)))
+    if all(value is None for value in fields.values()):
+        return None
+    return remake(tree, fields)
+
+
+def apply(rule: Callable[..., tuple[Array, ...]], guide: Any, tree: Any, *memories: Any) -> tuple[Any, ...]:
+    """``rule(guide's leaf, tree's leaf, memories' leaves)`` wherever the guide has a leaf; the rest stays.
+
+    The rule gives a new leaf for the tree and for each memory, and this function the new trees:
+    ``apply(rule, grad, model, velocity)`` gives ``(model, velocity)``, which is an optimizer's update.
+    Raises ValueError where the trees are not built alike.
+    """
+    kind = type(guide)
+    for other in (tree, *memories):
+        if type(other) is not kind or (kind is tuple and len(other) != len(guide)):
+            raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(other)}: they must come from one model")
+    if kind is tuple:
+        if not memories:
+            return (tuple([old if part is None else apply(rule, part, old)[0] for part, old in zip(guide, tree)]),)
+        rows = zip(guide, tree, *memories, strict=True)
+        done = [tuple(old) if part is None else apply(rule, part, *old) for part, *old in rows]
+        return tuple(zip(*done, strict=True))
+    new = object.__new__(kind)
+    fields = new.__dict__
+    fields.update(tree.__dict__)
+    columns = [dict(memory.__dict__) for memory in memories] if memories else ()
+    for name, part in guide.__dict__.items():
+        if part is None or (leaf := name in kind._leaves) is False and not is_tree(part):
+            continue
+        function = rule if leaf else functools.partial(apply, rule)
+        if not memories:
+            (fields[name],) = function(part, fields[name])
+            continue
+        fields[name], *outputs = function(part, fields[name], *[column[name] for column in columns])
+        for column, output in zip(columns, outputs, strict=True):
+            column[name] = output
+    return (
+        (new, *[remake(memory, column) for memory, column in zip(memories, columns, strict=True)])
+        if memories
+        else (new,)
+    )
+
+
+def _shape(tree: Any) -> str:
+    return f"{len(tree)} layers" if isinstance(tree, tuple) else type(tree).__name__
+
+
+def sizes(tree: Tree) -> tuple[int, int]:
+    """How many numbers are learned and how many are kept."""
+    total = sum(map(_size, leaves(tree)))
+    learned_total = sum(map(_size, leaves(learned(tree))))
+    return learned_total, total - learned_total
+
+
+def _size(x: Array) -> int:
+    count = 1
+    for length in x.shape:
+        count *= length
+    return count
+
+
+# ----------------------------------------------------------------------------------- drawing a tree
+
+
+def _draw(tree: Tree) -> str:
+    arrays = leaves(tree)
+    learned_total, kept_total = sizes(tree)
+    lines = _lines(tree)
+    if arrays and is_array(arrays[0]):
+        place = f", on {library_name(namespace(arrays[0]))}"
+        device = device_of(arrays[0])
+        place += f" {device_name(device)}" if device is not None else ""
+        lines[-1] += f"  # {learned_total:,} learned, {kept_total:,} kept{place}"
+    return "\n".join(lines)
+
+
+def _lines(tree: Any) -> list[str]:
+    words = []
+    for name in tree._leaves:
+        leaf = getattr(tree, name)
+        if leaf is not None:
+            words.append(
+                f"{name}: {tuple(leaf.shape)} {dtype_name(leaf.dtype)}"
+                if hasattr(leaf, "shape")
+                else f"{name}: {leaf!r}"
+            )
+    children = dict(subtrees(tree))
+    for name in tree._rest:
+        value = getattr(tree, name)
+        if not is_tree(value) and not (name == "layers" and isinstance(value, tuple)):
+            words.append(f"{name}={value!r}")
+    head = f"{type(tree).__name__}({', '.join(words)}"
+    if not children:
+        return [head + ")"]
+    lines = [head]
+    for name, child in children.items():
+        inner = _lines(child) if isinstance(child, Tree) else [repr(child)]
+        lines.append(f"  {name}: {inner[0]}")
+        lines += [f"  {line}" for line in inner[1:]]
+    return [*lines, ")"]
