@@ -1,0 +1,184 @@
+"""The tables: a row per layer, loss and optimizer.  Every row meets every law of test_laws.py.
+
+A row makes its objects from a NumPy Generator, in float64 on NumPy; the laws move them to the backend under
+test.  To add a layer to the library is to add its row here.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import martlet as mt
+
+sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
+
+Rng = np.random.Generator
+
+
+@dataclass(frozen=True)
+class LayerCase:
+    """A layer and an input for it."""
+
+    name: str
+    layer: Callable[[Rng], mt.Layer]
+    x: Callable[[Rng], Any]
+    checks_dout: bool = True
+
+
+@dataclass(frozen=True)
+class LossCase:
+    """A loss, given its reduction, and outputs y with targets t."""
+
+    name: str
+    loss: Callable[[str], mt.Loss]
+    y: Callable[[Rng], np.ndarray]
+    t: Callable[[Rng], np.ndarray]
+
+
+@dataclass(frozen=True)
+class OptimizerCase:
+    """An optimizer."""
+
+    name: str
+    optimizer: Callable[[], mt.Optimizer]
+
+
+def normal(*shape: int) -> Callable[[Rng], np.ndarray]:
+    return lambda rng: rng.standard_normal(shape)
+
+
+def away_from_zero(*shape: int) -> Callable[[Rng], np.ndarray]:
+    """Numbers that a difference quotient does not push over a kink at zero."""
+    return lambda rng: rng.choice([-1.0, 1.0], shape) * rng.uniform(0.1, 2.0, shape)
+
+
+def pair(*shape: int) -> Callable[[Rng], tuple[np.ndarray, np.ndarray]]:
+    return lambda rng: (rng.standard_normal(shape), rng.standard_normal(shape))
+
+
+def affine(rng: Rng, inputs: int, outputs: int) -> mt.Affine:
+    """With a bias that is not zero, as it is after the first step."""
+    return mt.Affine(rng.standard_normal((inputs, outputs)), rng.standard_normal(outputs))
+
+
+class Tied(mt.Layer):
+    """y = tanh(x @ W) @ W.T: one array used twice, its two gradients added."""
+
+    W: mt.Array
+
+    def forward(self, x):
+        h = mt.namespace(x).tanh(x @ self.W)
+        return h @ self.W.T, (x, h)
+
+    def backward(self, cache, dout):
+        x, h = cache
+        dh = (dout @ self.W) * (1.0 - h * h)
+        return dh @ self.W.T, self.gradient(W=x.T @ dh + dout.T @ h)
+
+
+class Residual(mt.Layer):
+    """y = x + f(x), with the inner layer as a field and not in a tuple."""
+
+    f: mt.Layer
+
+    def forward(self, x):
+        y, cache = self.f.forward(x)
+        return x + y, cache
+
+    def backward(self, cache, dout):
+        dx, grad = self.f.backward(cache, dout)
+        return dout + dx, self.gradient(f=grad)
+
+
+class Centred(mt.Layer):
+    """y = x - mean, with a kept array that observes its batches: a moving mean."""
+
+    mean: mt.Array = mt.kept()
+
+    def forward(self, x):
+        return x - self.mean, x
+
+    def backward(self, cache, dout):
+        return dout, None
+
+    def observe(self, cache):
+        return mt.replace(self, {"mean": 0.9 * self.mean + 0.1 * mt.namespace(cache).mean(cache, axis=0)})
+
+
+def custom(rng: Rng) -> mt.Layer:
+    """The layer of examples/custom_layer.py, which a user wrote in ten lines."""
+    from custom_layer import example_layer
+
+    return example_layer(rng)
+
+
+def residual_block(rng: Rng) -> mt.Layer:
+    inner = mt.Sequential(affine(rng, 3, 5), mt.Tanh(), affine(rng, 5, 3))
+    return mt.Sequential(mt.Branch(2), mt.Parallel(inner, mt.Identity()), mt.Add())
+
+
+LAYERS = [
+    LayerCase("MatMul", lambda rng: mt.MatMul(rng.standard_normal((3, 4))), normal(5, 3)),
+    LayerCase("MatMul, one sample, one column", lambda rng: mt.MatMul(rng.standard_normal((3, 1))), normal(1, 3)),
+    LayerCase("Affine", lambda rng: affine(rng, 3, 4), normal(5, 3)),
+    LayerCase("Affine, sizes 1", lambda rng: affine(rng, 1, 1), normal(1, 1)),
+    LayerCase("Affine, no samples", lambda rng: affine(rng, 3, 4), normal(0, 3)),
+    LayerCase("Identity", lambda rng: mt.Identity(), normal(5, 3), checks_dout=False),
+    LayerCase("Sigmoid", lambda rng: mt.Sigmoid(), normal(5, 3)),
+    LayerCase("Sigmoid, 3 axes", lambda rng: mt.Sigmoid(), normal(2, 5, 3)),
+    LayerCase("Tanh", lambda rng: mt.Tanh(), normal(5, 3)),
+    LayerCase("ReLU", lambda rng: mt.ReLU(), away_from_zero(5, 3)),
+    LayerCase("Softmax", lambda rng: mt.Softmax(), normal(5, 3)),
+    LayerCase("Softmax, one class", lambda rng: mt.Softmax(), normal(5, 1)),
+    LayerCase("Add", lambda rng: mt.Add(), pair(5, 3)),
+    LayerCase("Add, three", lambda rng: mt.Add(), lambda rng: tuple(rng.standard_normal((3, 5, 2)))),
+    LayerCase("Multiply", lambda rng: mt.Multiply(), pair(5, 3)),
+    LayerCase("Branch", lambda rng: mt.Branch(3), normal(5, 3)),
+    LayerCase("Repeat", lambda rng: mt.Repeat(7), normal(1, 8)),
+    LayerCase("Repeat, axis 1", lambda rng: mt.Repeat(4, axis=1), normal(5, 1)),
+    LayerCase("Sum", lambda rng: mt.Sum(), normal(7, 8)),
+    LayerCase("Sum, axis 1", lambda rng: mt.Sum(axis=1), normal(7, 8)),
+    LayerCase("Parallel", lambda rng: mt.Parallel(affine(rng, 3, 2), mt.Sigmoid()), pair(5, 3)),
+    LayerCase("Sequential", lambda rng: mt.Sequential(affine(rng, 3, 4), mt.Sigmoid(), affine(rng, 4, 2)), normal(5, 3)),
+    LayerCase("Sequential, empty", lambda rng: mt.Sequential(), normal(5, 3), checks_dout=False),
+    LayerCase("Sequential in Sequential", lambda rng: mt.Sequential(mt.Sequential(affine(rng, 3, 4)), mt.Tanh()), normal(5, 3)),
+    LayerCase("Freeze", lambda rng: mt.Freeze(affine(rng, 3, 4)), normal(5, 3)),
+    LayerCase("Freeze in Sequential", lambda rng: mt.Sequential(mt.Freeze(affine(rng, 3, 4)), affine(rng, 4, 2)), normal(5, 3)),
+    LayerCase("a residual block", residual_block, normal(5, 3)),
+    LayerCase("tied weights", lambda rng: Tied(rng.standard_normal((3, 4))), normal(5, 3), checks_dout=False),
+    LayerCase("a layer in a field", lambda rng: Residual(affine(rng, 3, 3)), normal(5, 3)),
+    LayerCase("a kept array", lambda rng: mt.Sequential(Centred(rng.standard_normal(3)), affine(rng, 3, 2)), normal(5, 3)),
+    LayerCase("a user's layer", custom, normal(5, 3), checks_dout=False),
+]
+
+
+def labels(*, samples: int, classes: int) -> Callable[[Rng], np.ndarray]:
+    return lambda rng: rng.integers(0, classes, samples)
+
+
+def probabilities(*, samples: int, classes: int) -> Callable[[Rng], np.ndarray]:
+    return lambda rng: rng.dirichlet(np.ones(classes), samples)
+
+
+LOSSES = [
+    LossCase("SoftmaxWithLoss, labels", mt.SoftmaxWithLoss, normal(5, 3), labels(samples=5, classes=3)),
+    LossCase("SoftmaxWithLoss, rows", mt.SoftmaxWithLoss, normal(5, 3), probabilities(samples=5, classes=3)),
+    LossCase("SoftmaxWithLoss, one sample", mt.SoftmaxWithLoss, normal(1, 4), labels(samples=1, classes=4)),
+    LossCase("SigmoidWithLoss", mt.SigmoidWithLoss, normal(5, 2), lambda rng: rng.uniform(0.0, 1.0, (5, 2))),
+    LossCase("SigmoidWithLoss, one axis", mt.SigmoidWithLoss, normal(5), lambda rng: rng.integers(0, 2, 5) * 1.0),
+    LossCase("MeanSquaredError", mt.MeanSquaredError, normal(5, 2), normal(5, 2)),
+    LossCase("MeanSquaredError, one axis", mt.MeanSquaredError, normal(5), normal(5)),
+]
+
+OPTIMIZERS = [
+    OptimizerCase("SGD", lambda: mt.SGD(lr=0.1)),
+    OptimizerCase("Momentum", lambda: mt.Momentum(lr=0.1, momentum=0.8)),
+    OptimizerCase("Adam", lambda: mt.Adam(lr=0.1)),
+    OptimizerCase("Adam, no memory", lambda: mt.Adam(lr=0.1, beta1=0.0, beta2=0.0)),
+]
