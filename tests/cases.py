@@ -145,15 +145,23 @@ LAYERS = [
     LayerCase("Sum", lambda rng: mt.Sum(), normal(7, 8)),
     LayerCase("Sum, axis 1", lambda rng: mt.Sum(axis=1), normal(7, 8)),
     LayerCase("Parallel", lambda rng: mt.Parallel(affine(rng, 3, 2), mt.Sigmoid()), pair(5, 3)),
-    LayerCase("Sequential", lambda rng: mt.Sequential(affine(rng, 3, 4), mt.Sigmoid(), affine(rng, 4, 2)), normal(5, 3)),
+    LayerCase(
+        "Sequential", lambda rng: mt.Sequential(affine(rng, 3, 4), mt.Sigmoid(), affine(rng, 4, 2)), normal(5, 3)
+    ),
     LayerCase("Sequential, empty", lambda rng: mt.Sequential(), normal(5, 3), checks_dout=False),
-    LayerCase("Sequential in Sequential", lambda rng: mt.Sequential(mt.Sequential(affine(rng, 3, 4)), mt.Tanh()), normal(5, 3)),
+    LayerCase(
+        "Sequential in Sequential", lambda rng: mt.Sequential(mt.Sequential(affine(rng, 3, 4)), mt.Tanh()), normal(5, 3)
+    ),
     LayerCase("Freeze", lambda rng: mt.Freeze(affine(rng, 3, 4)), normal(5, 3)),
-    LayerCase("Freeze in Sequential", lambda rng: mt.Sequential(mt.Freeze(affine(rng, 3, 4)), affine(rng, 4, 2)), normal(5, 3)),
+    LayerCase(
+        "Freeze in Sequential", lambda rng: mt.Sequential(mt.Freeze(affine(rng, 3, 4)), affine(rng, 4, 2)), normal(5, 3)
+    ),
     LayerCase("a residual block", residual_block, normal(5, 3)),
     LayerCase("tied weights", lambda rng: Tied(rng.standard_normal((3, 4))), normal(5, 3), checks_dout=False),
     LayerCase("a layer in a field", lambda rng: Residual(affine(rng, 3, 3)), normal(5, 3)),
-    LayerCase("a kept array", lambda rng: mt.Sequential(Centred(rng.standard_normal(3)), affine(rng, 3, 2)), normal(5, 3)),
+    LayerCase(
+        "a kept array", lambda rng: mt.Sequential(Centred(rng.standard_normal(3)), affine(rng, 3, 2)), normal(5, 3)
+    ),
     LayerCase("a user's layer", custom, normal(5, 3), checks_dout=False),
 ]
 

@@ -21,7 +21,9 @@ def products(y: Any, dout: Any) -> Any:
     return sum(mt.namespace(a).sum(a * b) for a, b in zip(ys, douts, strict=True))
 
 
-def expected_gradient(xp: Target, function: Callable[..., Any], arguments: tuple[Any, ...], dout: Any) -> list[np.ndarray]:
+def expected_gradient(
+    xp: Target, function: Callable[..., Any], arguments: tuple[Any, ...], dout: Any
+) -> list[np.ndarray]:
     """The gradient of Σ function(*arguments) · dout for each floating-point array in the arguments.
 
     The arguments and dout are NumPy's, in float64.

@@ -12,7 +12,7 @@ import importlib
 import importlib.metadata
 import importlib.util
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeAlias
 
@@ -41,10 +41,10 @@ def _without_wrappers() -> ModuleType:
     """
 
     def sum(x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
-        return np.add.reduce(x, axis, dtype, None, keepdims)
+        return np.add.reduce(x, axis, dtype, None, keepdims)  # type: ignore[call-overload]
 
     def max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
-        return np.maximum.reduce(x, axis, None, None, keepdims)
+        return np.maximum.reduce(x, axis, None, None, keepdims)  # type: ignore[call-overload]
 
     def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
         return x.astype(dtype, copy=copy)
@@ -54,8 +54,10 @@ def _without_wrappers() -> ModuleType:
     return namespace
 
 
-_numpy = _without_wrappers()
-_namespaces: dict[type, ModuleType] = {np.ndarray: _numpy}
+host = _without_wrappers()
+"""NumPy, by name: where random numbers are drawn and results are read."""
+
+_namespaces: dict[type, ModuleType] = {np.ndarray: host}
 
 
 def namespace(x: Array) -> ModuleType:
@@ -72,7 +74,7 @@ def namespace(x: Array) -> ModuleType:
 
 def _find_namespace(x: Array) -> ModuleType:
     if isinstance(x, np.ndarray | np.generic):
-        return _numpy
+        return host
     import array_api_compat
 
     try:
@@ -95,7 +97,7 @@ def is_array(x: object) -> bool:
 
 def device_of(x: Array) -> Any:
     """The device an array is on; None for a value that jit traces, which is on none yet."""
-    if namespace(x) is _numpy:
+    if namespace(x) is host:
         return "cpu"
     import array_api_compat
 
@@ -144,7 +146,7 @@ def _same_device(x: Array, y: Array) -> bool:
 
 def on_host(x: Array) -> bool:
     """Whether reading a value of ``x`` in Python is free: NumPy's arrays, and no other's."""
-    return namespace(x) is _numpy
+    return namespace(x) is host
 
 
 def describe(x: object) -> str:
@@ -214,7 +216,7 @@ class Library:
 
 class _Numpy(Library):
     def load(self) -> ModuleType:
-        return _numpy
+        return host
 
 
 class _Strict(Library):
@@ -246,10 +248,10 @@ class _Torch(Library):
     def to_numpy(self, x: Array) -> np.ndarray:
         import torch
 
-        host = x.detach().cpu()
-        if host.dtype == torch.bfloat16:  # NumPy has no bfloat16; float32 holds each of its values
-            host = host.float()
-        return np.asarray(host.numpy())
+        near = x.detach().cpu()
+        if near.dtype == torch.bfloat16:  # NumPy has no bfloat16; float32 holds each of its values
+            near = near.float()
+        return np.asarray(near.numpy())
 
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import torch
@@ -274,7 +276,7 @@ class _Jax(Library):
     def dtype(self, xp: ModuleType, name: str) -> Any:
         import jax
 
-        if name.endswith("64") and not jax.config.jax_enable_x64:
+        if name.endswith("64") and not jax.config.read("jax_enable_x64"):
             if name == "float64":
                 raise ValueError(
                     'dtype="float64" on backend="jax" needs 64-bit mode, which is off: '
@@ -389,6 +391,8 @@ class Backend:
     name: str
     device: Any = None
     dtype: Any = None
+    library: Library = field(init=False, repr=False, compare=False)
+    xp: ModuleType = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         if self.name not in LIBRARIES:
@@ -402,10 +406,6 @@ class Backend:
         if self.dtype is not None:
             object.__setattr__(self, "dtype", float_width(self.dtype))
             self._find_dtype(self.dtype)
-
-    if TYPE_CHECKING:
-        library: Library
-        xp: ModuleType
 
     def _find_dtype(self, name: str) -> Any:
         try:
@@ -431,20 +431,20 @@ class Backend:
             wanted = self._find_dtype(dtype) if dtype else x.dtype
             return x if x.dtype == wanted else self.xp.astype(x, wanted)
 
-        host = to_numpy(x) if is_array(x) else np.asarray(x)
-        if host.dtype.kind not in "biuf" and dtype_name(host.dtype) != "bfloat16":
-            raise TypeError(f"expected numbers, got an array of dtype {host.dtype}")
-        if host.dtype.kind in "bi" and dtype is None:
-            name = dtype_name(host.dtype)
+        data = to_numpy(x) if is_array(x) else np.asarray(x)
+        if data.dtype.kind not in "biuf" and dtype_name(data.dtype) != "bfloat16":
+            raise TypeError(f"expected numbers, got an array of dtype {data.dtype}")
+        if data.dtype.kind in "bi" and dtype is None:
+            name = dtype_name(data.dtype)
         elif dtype is None and not is_array(x):
             name = "float32"
         else:
-            name = dtype or dtype_name(host.dtype)
-        if name != "bfloat16" and host.dtype != name:  # cast here: fewer bytes travel
-            host = host.astype(name)
+            name = dtype or dtype_name(data.dtype)
+        if name != "bfloat16" and data.dtype != name:  # cast here: fewer bytes travel
+            data = data.astype(name)
         elif not self.library.copies:
-            host = np.array(host, order="C")
-        return self.xp.asarray(host, dtype=self._find_dtype(name), device=self.device)
+            data = np.array(data, order="C")
+        return self.xp.asarray(data, dtype=self._find_dtype(name), device=self.device)
 
     @property
     def index_dtype(self) -> Any:
@@ -458,6 +458,11 @@ class Backend:
     def to_numpy(self, x: Array) -> np.ndarray:
         """``x`` as a NumPy array on the host."""
         return to_numpy(x)
+
+
+def generator(seed: int) -> np.random.Generator:
+    """A random generator on the host.  What it draws is moved, so one seed gives the same numbers everywhere."""
+    return np.random.default_rng(seed)
 
 
 def float_width(dtype: Any) -> str:
@@ -491,7 +496,7 @@ def backend_of(x: Array) -> Backend:
 def to_numpy(x: Array) -> np.ndarray:
     """An array of any library as a NumPy array on the host (NumPy's own are returned as they are)."""
     xp = namespace(x)
-    if xp is _numpy:
+    if xp is host:
         return np.asarray(x)
     return backend_of(x).library.to_numpy(x)
 

@@ -7,18 +7,20 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from martlet.backend import Array, Backend, as_backend, describe
+from martlet.backend import Array, Backend, as_backend, describe, host
 from martlet.checks import check_count, check_number
 
-Initializer = Callable[[tuple[int, ...], np.random.Generator], np.ndarray]
+if TYPE_CHECKING:
+    import numpy as np
+
+Initializer = Callable[[tuple[int, ...], Any], Any]
 
 
 def zeros() -> Initializer:
     """All zeros: the usual start of a bias."""
-    return lambda shape, rng: np.zeros(shape)
+    return lambda shape, rng: host.zeros(shape)
 
 
 def normal(std: float = 0.01) -> Initializer:
@@ -62,7 +64,7 @@ def draw(
         initializer = glorot()
     if not callable(initializer):
         raise TypeError(f"{owner}.init: initializer must be a function of (shape, rng), got {describe(initializer)}")
-    numbers = np.asarray(initializer(shape, rng))
+    numbers = host.asarray(initializer(shape, rng))
     if numbers.shape != shape:
         raise ValueError(f"{owner}.init: the initializer gave shape {numbers.shape}, expected {shape}")
     target = as_backend(backend, dtype)

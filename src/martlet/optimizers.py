@@ -17,9 +17,7 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-import numpy as np
-
-from martlet.backend import Array, alike, backend_of, describe, dtype_name, namespace
+from martlet.backend import Array, alike, as_backend, backend_of, describe, dtype_name, namespace
 from martlet.checks import check_number, check_place, check_same, owner_name
 from martlet.functions import wide
 from martlet.tree import Tree, apply, kept, learned, leaves, map_leaves, remake
@@ -77,12 +75,13 @@ class Optimizer:
             raise TypeError(f"{owner_name(self)}.init: model must be a Layer, got {describe(model)}")
         part = learned(model)
         arrays = leaves(part)
-        where = backend_of((arrays or leaves(model) or [np.zeros(())])[0])
+        somewhere = arrays or leaves(model)
+        where = backend_of(somewhere[0]) if somewhere else as_backend(None)
         width = "float64" if "float64" in {dtype_name(p.dtype) for p in arrays} else "float32"
         fields: dict[str, Any] = {name: where.asarray(getattr(self, name), width) for name in self.numbers}
         for name in self.memories:
             fields[name] = part and map_leaves(lambda p: namespace(p).zeros_like(wide(p)), part)
-        return self.State(step=where.asarray(np.zeros((), dtype=np.int32)), **fields)
+        return self.State(step=where.xp.zeros((), dtype=where.xp.int32, device=where.device), **fields)
 
     def update(self, model: M, grad: M | None, state: Any) -> tuple[M, Any]:
         """One step: the new model and the new state.  Nothing is changed in place.

@@ -6,13 +6,12 @@ mini-batches in a seeded order; ``fit`` is the loop around them that most people
 
 from __future__ import annotations
 
+import math
 import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
-from typing import Any, TypeVar
-
-import numpy as np
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from martlet.backend import (
     Array,
@@ -20,17 +19,22 @@ from martlet.backend import (
     backend_of,
     describe,
     dtype_name,
+    generator,
+    host,
     is_array,
     is_floating,
     kind,
     namespace,
     to_numpy,
 )
-from martlet.checks import check_array, check_count
+from martlet.checks import check_array, check_count, complain_shape
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
 from martlet.optimizers import Optimizer
 from martlet.tree import learned, leaves
+
+if TYPE_CHECKING:
+    import numpy as np
 
 L = TypeVar("L", bound=Layer)
 Metric = Callable[[Array, Array], float]
@@ -139,14 +143,15 @@ def accuracy(model: Layer, x: Any, t: Any) -> float:
     return evaluate(model, x, t, metrics=("accuracy",))["accuracy"]
 
 
-def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
-    if y.ndim == 2 and y.shape[1] > 1:
-        right = np.argmax(y, axis=1) == (t if t.ndim == 1 else np.argmax(t, axis=1))
-    else:
-        if y.shape != t.shape:
-            raise ValueError(f"accuracy: t has shape {t.shape}, expected {y.shape} (the shape of the output)")
+def _accuracy(y: Array, t: Array) -> float:
+    xp = namespace(y)
+    if len(y.shape) == 2 and y.shape[1] > 1 and t.shape in (y.shape, y.shape[:1]):
+        right = xp.argmax(y, axis=1) == (t if len(t.shape) == 1 else xp.argmax(t, axis=1))
+    elif y.shape == t.shape:
         right = (y > 0) == (t > 0.5)
-    return float(np.mean(right))
+    else:
+        complain_shape("accuracy", "t", t, tuple(y.shape), "the shape of the output")
+    return int(xp.count_nonzero(right)) / right.size
 
 
 METRICS: dict[str, Metric] = {"accuracy": _accuracy}
@@ -190,12 +195,14 @@ def _measure(
 def _named_metrics(owner: str, metrics: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:
     if isinstance(metrics, str):
         metrics = (metrics,)
-    named = dict(metrics) if isinstance(metrics, Mapping) else {name: METRICS.get(name) for name in metrics}
-    for name, function in named.items():
-        if function is None:
+    named: dict[str, Metric] = dict(metrics) if isinstance(metrics, Mapping) else {}
+    for name in () if isinstance(metrics, Mapping) else metrics:
+        if name not in METRICS:
             raise ValueError(
                 f'{owner}: there is no metric {name!r}; known: {", ".join(METRICS)}; your own: {{"name": function}}'
             )
+        named[name] = METRICS[name]
+    for name, function in named.items():
         if not callable(function):
             raise TypeError(f"{owner}: the metric {name!r} must be a function of (y, t), got {describe(function)}")
     return named
@@ -216,8 +223,8 @@ def _place(model: Layer, loss: Loss | None, x: Any, t: Any, weight: Any) -> tupl
         t = home.asarray(t, width)
     if weight is not None:
         weight = home.asarray(_check_data("weight", weight), width)
-        host = to_numpy(weight)
-        if not (np.isfinite(host).all() and (host >= 0).all() and host.sum() > 0):
+        numbers = to_numpy(weight)
+        if not (host.all(host.isfinite(numbers)) and host.all(numbers >= 0) and host.any(numbers > 0)):
             raise ValueError("weight must be finite and at least 0, and not 0 for every sample")
     return x, t, weight
 
@@ -339,23 +346,23 @@ class _LossLog:
 
     def read(self) -> int:
         """Bring the waiting losses to the host in one transfer; gives back how many there were."""
-        values = _to_host([value for value, _ in self.waiting])
-        shares = _to_host([share for _, share in self.waiting])
-        self.sum += float(values @ shares)
-        self.count += float(shares.sum())
-        count, self.waiting = len(self.waiting), []
-        return count
+        values = _to_floats([value for value, _ in self.waiting])
+        shares = _to_floats([share for _, share in self.waiting])
+        self.sum += math.fsum(value * share for value, share in zip(values, shares, strict=True))
+        self.count += math.fsum(shares)
+        self.waiting = []
+        return len(values)
 
     def result(self) -> float:
         """The mean loss, counted by samples; with reduction="sum", the sum."""
         return self.sum if self.reduction == "sum" else self.sum / self.count
 
 
-def _to_host(numbers: list[Array | float]) -> np.ndarray:
+def _to_floats(numbers: list[Array | float]) -> list[float]:
     if not numbers or isinstance(numbers[0], float):
-        return np.asarray(numbers, dtype=np.float64)
+        return numbers
     xp = namespace(numbers[0])
-    return to_numpy(xp.stack([xp.asarray(number) for number in numbers])).astype(np.float64)
+    return [float(x) for x in to_numpy(xp.stack([xp.asarray(number) for number in numbers]))]
 
 
 class _NoBar:
@@ -417,10 +424,10 @@ def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tup
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    if isinstance(seed, np.random.Generator):
+    if hasattr(seed, "permutation"):
         return seed
     check_count("fit", "seed", seed, 0)
-    return np.random.default_rng(seed)
+    return generator(seed)
 
 
 def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
@@ -431,7 +438,7 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
         raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__name__}")
     for name in optimizer.numbers:
         kept, wanted = to_numpy(getattr(state, name)), getattr(optimizer, name)
-        if kept != np.asarray(wanted, dtype=kept.dtype):
+        if kept != host.asarray(wanted, dtype=kept.dtype):
             raise ValueError(
                 f"fit: the state has {name}={kept:g}, but the optimizer {name}={wanted:g}; to go on with the "
                 f'optimizer\'s: state=martlet.replace(state, {{"{name}": {wanted:g}}})'

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-import numpy as np
+from typing import TYPE_CHECKING
 
 from martlet.backend import Array, Backend, namespace
 from martlet.checks import check_columns, check_dout
 from martlet.initializers import Initializer, draw, zeros
 from martlet.layer import Layer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 
 class MatMul(Layer):

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from martlet.backend import Array, kind, namespace, on_host, to_numpy
+from martlet.backend import Array, host, kind, namespace, on_host, to_numpy
 from martlet.checks import check_alike, check_array, check_floating, check_place, complain_shape, owner_name
 from martlet.functions import as_labels, is_class, shifted_exp, sigmoid, wide
 from martlet.tree import Tree
@@ -88,7 +88,7 @@ class Loss(Tree):
 
     def check_targets(self, y: Array, t: Array) -> None:
         """Read the targets on the host, before a training run starts: ValueError for what is no target."""
-        if not _is_finite(t):
+        if not host.all(host.isfinite(to_numpy(t))):
             raise ValueError(f"{owner_name(self)}: t holds NaN or infinity")
 
 
@@ -100,12 +100,6 @@ def beside(scale: Any, x: Array) -> Any:
         scale = namespace(x).astype(scale, x.dtype)
     missing = len(x.shape) - len(scale.shape)
     return scale[(..., *[None] * missing)] if 0 < len(scale.shape) and missing else scale
-
-
-def _is_finite(x: Array) -> bool:
-    import numpy as np
-
-    return bool(np.isfinite(to_numpy(x)).all())
 
 
 class MeanSquaredError(Loss):
@@ -143,9 +137,9 @@ class SigmoidWithLoss(Loss):
 
     def check_targets(self, y, t):
         super().check_targets(y, t)
-        host = to_numpy(t)
-        if host.min() < 0 or host.max() > 1:
-            raise ValueError(f"{owner_name(self)}: t must lie between 0 and 1, got {host.min()} to {host.max()}")
+        low, high = to_numpy(t).min(), to_numpy(t).max()
+        if low < 0 or high > 1:
+            raise ValueError(f"{owner_name(self)}: t must lie between 0 and 1, got {low:g} to {high:g}")
 
 
 class SoftmaxWithLoss(Loss):
@@ -194,16 +188,17 @@ class SoftmaxWithLoss(Loss):
         return p - t
 
     def check_targets(self, y, t):
-        host = to_numpy(t)
+        numbers, classes = to_numpy(t), y.shape[1]
         if kind(t.dtype) == "integer":
-            if host.min() < 0 or host.max() >= y.shape[1]:
+            low, high = numbers.min(), numbers.max()
+            if low < 0 or high >= classes:
                 raise ValueError(
-                    f"{owner_name(self)}: t holds labels from {host.min()} to {host.max()}, but y has "
-                    f"{y.shape[1]} columns: labels are 0 … {y.shape[1] - 1}"
+                    f"{owner_name(self)}: t holds labels from {low} to {high}, but y has {classes} columns: "
+                    f"labels are 0 … {classes - 1}"
                 )
             return
         super().check_targets(y, t)
-        if host.min() < 0 or abs(host.sum(axis=-1) - 1.0).max() > 1e-3:
+        if numbers.min() < 0 or abs(numbers.sum(axis=-1) - 1.0).max() > 1e-3:
             raise ValueError(f"{owner_name(self)}: each row of t must be probabilities that add up to 1")
 
 

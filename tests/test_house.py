@@ -1,0 +1,109 @@
+"""The house keeps its order: who may import whom, and what `import martlet` loads."""
+
+from __future__ import annotations
+
+import ast
+import importlib
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import BACKENDS
+
+from martlet.backend import LIBRARIES
+
+SOURCE = Path(__file__).parent.parent / "src" / "martlet"
+
+# An import goes only downwards: from a line of this table to a line above it.
+LADDER = [
+    ["backend"],
+    ["checks"],
+    ["tree", "functions"],
+    ["layer", "initializers"],
+    ["layers.linear", "layers.activations", "layers.nodes", "layers.losses"],
+    ["layers.sequential"],
+    ["layers"],
+    ["optimizers", "datasets", "plot"],
+    ["training"],
+    [""],  # martlet itself
+    ["__main__"],
+]
+MAY_IMPORT_ARRAY_LIBRARIES = {"backend", "compile", "testing", "checkpoint", "datasets", "plot", "sklearn"}
+ARRAY_LIBRARIES = {"numpy", "cupy", "torch", "jax", "array_api_compat", "array_api_strict", "array_api_extra", "dask"}
+
+
+def modules() -> dict[str, ast.Module]:
+    found = {}
+    for path in SOURCE.rglob("*.py"):
+        parts = path.relative_to(SOURCE).with_suffix("").parts
+        found[".".join(part for part in parts if part != "__init__")] = ast.parse(path.read_text())
+    return found
+
+
+def imports(tree: ast.AST) -> list[str]:
+    """The modules that a file imports at run time, at whatever depth: what only mypy sees does not count."""
+    found = []
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            found += [name for part in node.orelse for name in imports(part)]
+        elif isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom):
+            assert node.level == 0, "imports are absolute"
+            assert node.module is not None
+            submodules = [f"{node.module}.{alias.name}" for alias in node.names]
+            known = [name for name in submodules if (SOURCE.parent / Path(*name.split("."))).with_suffix(".py").exists()]
+            found += known or [node.module]
+        else:
+            found += imports(node)
+    return found
+
+
+def test_no_import_climbs_the_ladder() -> None:
+    rung = {name: number for number, names in enumerate(LADDER) for name in names}
+    files = modules()
+    assert set(files) == set(rung), "every module has a place on the ladder"
+    for name, tree in files.items():
+        for imported in imports(tree):
+            if imported.split(".")[0] == "martlet":
+                target = imported.removeprefix("martlet").removeprefix(".")
+                assert rung[target] < rung[name], f"{name or 'martlet'} imports {target}"
+
+
+def test_only_these_import_array_libraries() -> None:
+    for name, tree in modules().items():
+        libraries = {imported.split(".")[0] for imported in imports(tree)} & ARRAY_LIBRARIES
+        assert not libraries or name in MAY_IMPORT_ARRAY_LIBRARIES, f"{name} imports {libraries}"
+        assert "array_api_compat" not in libraries or name == "backend", f"{name} has a door of its own"
+
+
+def test_importing_martlet_loads_no_library_but_numpy() -> None:
+    unwanted = {"cupy", "torch", "jax", "array_api_strict", "array_api_extra", "array_api_compat.numpy", "tqdm", "matplotlib"}
+    program = "import sys, martlet; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
+    assert not unwanted & set(loaded)
+    assert "numpy" in loaded
+
+
+def standard_names() -> set[str]:
+    """Every function of a namespace that the library calls: `xp.exp`, `namespace(x).exp`."""
+    found = set()
+    for name, tree in modules().items():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Attribute) and name != "backend":
+                value = ast.unparse(node.value)
+                if value == "xp" or value.startswith("namespace("):
+                    found.add(node.attr)
+    return found - {"__name__", "__array_namespace_info__"}
+
+
+@pytest.mark.every
+def test_every_function_that_we_call_exists_in_the_library(request: pytest.FixtureRequest) -> None:
+    library = LIBRARIES[BACKENDS[request.config.getoption("--backend")][0]]
+    if library.version() is None:
+        pytest.skip(f"{library.name} is not installed: {library.install}")
+    namespace = importlib.import_module(library.module)  # without a device, CuPy too can be imported
+    names = standard_names()
+    assert {"exp", "sum", "where", "maximum", "take"} <= names
+    assert {name for name in names if not hasattr(namespace, name)} == set()
