@@ -8,7 +8,7 @@ no float64.  On JAX each test runs twice, eagerly and under jit.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -56,22 +56,34 @@ class Target:
         arrays, build = take_apart(value)
         return build([self.asarray(x, dtype) for x in arrays])
 
-    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
-        """Call the function: eagerly, or under jit with every array in the arguments traced."""
+    def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
+        """The function itself, or under jit one that is traced at its first call, with every array traced.
+
+        Later calls must have arguments of the same structure.
+        """
         if not self.jit:
-            return function(*arguments)
+            return function
         import jax
 
-        arrays, build = take_apart(arguments)
-        built: list[Callable[[list[Any]], Any]] = []
+        built: dict[str, Callable[[list[Any]], Any]] = {}
 
         def traced(arrays: list[Any]) -> list[Any]:
-            out, build_out = take_apart(function(*build(arrays)))
-            built.append(build_out)
+            out, built["out"] = take_apart(function(*built["in"](arrays)))
             return out
 
-        out = jax.jit(traced)(arrays)
-        return built[-1](out)
+        jitted = jax.jit(traced)
+
+        def call(*arguments: Any) -> Any:
+            arrays, build = take_apart(arguments)
+            built.setdefault("in", build)
+            out = jitted(arrays)
+            return built["out"](out)
+
+        return call
+
+    def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
+        """Call the function once: eagerly, or under jit."""
+        return self.compile(function)(*arguments)
 
 
 def take_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
@@ -107,6 +119,8 @@ def to_numpy(value: Any) -> Any:
 
 def assert_close(actual: Any, expected: Any, **tolerance: float) -> None:
     """Two nests of arrays have the same structure and nearly the same numbers."""
+    if isinstance(expected, float):
+        expected = np.asarray(expected)
     (got, _), (wanted, _) = take_apart(actual), take_apart(expected)
     assert len(got) == len(wanted)
     for a, b in zip(got, wanted, strict=True):
@@ -158,7 +172,7 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 
 
 @pytest.fixture
-def xp(request: pytest.FixtureRequest) -> Iterator[Target]:
+def xp(request: pytest.FixtureRequest) -> Target:
     """The backend under test, chosen by --backend."""
     name = request.config.getoption("--backend")
     reason = why_not(name)
@@ -166,4 +180,4 @@ def xp(request: pytest.FixtureRequest) -> Iterator[Target]:
         if os.environ.get("MARTLET_REQUIRE_GPU") == "1":
             pytest.fail(f"MARTLET_REQUIRE_GPU=1, but {reason}")
         pytest.skip(reason)
-    yield Target(name, jit=request.param == "jit")
+    return Target(name, jit=request.param == "jit")

@@ -53,7 +53,9 @@ def imports(tree: ast.AST) -> list[str]:
             assert node.level == 0, "imports are absolute"
             assert node.module is not None
             submodules = [f"{node.module}.{alias.name}" for alias in node.names]
-            known = [name for name in submodules if (SOURCE.parent / Path(*name.split("."))).with_suffix(".py").exists()]
+            known = [
+                name for name in submodules if (SOURCE.parent / Path(*name.split("."))).with_suffix(".py").exists()
+            ]
             found += known or [node.module]
         else:
             found += imports(node)
@@ -79,7 +81,16 @@ def test_only_these_import_array_libraries() -> None:
 
 
 def test_importing_martlet_loads_no_library_but_numpy() -> None:
-    unwanted = {"cupy", "torch", "jax", "array_api_strict", "array_api_extra", "array_api_compat.numpy", "tqdm", "matplotlib"}
+    unwanted = {
+        "cupy",
+        "torch",
+        "jax",
+        "array_api_strict",
+        "array_api_extra",
+        "array_api_compat.numpy",
+        "tqdm",
+        "matplotlib",
+    }
     program = "import sys, martlet; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()
     assert not unwanted & set(loaded)

@@ -93,8 +93,9 @@ def decision_boundary(model: Layer, x: Array, t: Array, *, ax: Any = None, resol
         shading="auto",
         rasterized=True,
     )
-    if classes > 1:
-        ax.contour(*grid, decided, levels=np.arange(classes - 1) + 0.5, colors="black", linewidths=0.8)
+    for c in range(classes):  # class by class: contours of the index would cross the classes in between
+        if (decided == c).any() and (decided != c).any():
+            ax.contour(*grid, decided == c, levels=[0.5], colors="black", linewidths=0.7)
     size = float(np.clip(6000.0 / len(points), 1.0, 28.0))
     for c in range(classes):
         rows = points[labels == c]
@@ -112,6 +113,7 @@ def decision_boundary(model: Layer, x: Array, t: Array, *, ax: Any = None, resol
     ax.set_xlabel("$x_1$")
     ax.set_ylabel("$x_2$")
     ax.set_aspect("equal")
+    ax.locator_params(nbins=5)  # more numbers would touch in a small picture
     ax.legend(loc="upper left", bbox_to_anchor=(1.0, 1.0), frameon=False)
     return ax
 

@@ -245,8 +245,9 @@ class History:
     """What happened in a training run, one number per epoch, and what is needed to go on.
 
     loss: the mean loss of the epoch's batches, each measured before its step and counted by its samples
-    (with sample weights, by their weight; with reduction="sum" it is the sum).  validation_loss, metrics, validation_metrics: measured after
-    the epoch's last step.  seconds: the time an epoch took.  state: the optimizer's, after the last step.
+    (with sample weights, by their weight; with reduction="sum" it is the sum).  validation_loss,
+    metrics, validation_metrics: measured after the epoch's last step.  seconds: the time that the
+    epoch's steps took.  state: the optimizer's, after the last step.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -279,7 +280,9 @@ def fit(
     """Train a model on data, and give back the trained model and what happened.
 
     With ``backend=`` the model and the data are moved there; without it, the data goes to the model.
-    Data is cast to the model's dtype.  Nothing that is passed in changes.
+    Data is cast to the model's dtype, which a Backend with a ``dtype`` changes.  (What was drawn in
+    float32 keeps its digits then; for a float64 run, draw model and data with dtype="float64".)
+    Nothing that is passed in changes.
 
     x: one sample per row; t: the targets that the loss expects.  ``seed`` begins a random generator of
     this run's own, which shuffles the data before each epoch; for ``last`` see ``batches``.  ``weight``:

@@ -1,0 +1,148 @@
+"""The test matrix.  `nox` is what a change must pass; `nox -t all` adds the other libraries; `nox -l` lists.
+
+MARTLET_REQUIRE_GPU=1 turns every skip for want of a CUDA device into a failure.
+"""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+import xml.etree.ElementTree as ElementTree
+from pathlib import Path
+
+import nox
+
+nox.needs_version = ">=2024.10.9"
+nox.options.default_venv_backend = "venv"  # with pip: some machines keep their PyTorch where uv does not look
+nox.options.reuse_venv = "yes"
+nox.options.sessions = [
+    "lint",
+    "types",
+    "tests(numpy)",
+    "tests(numpy-readonly)",
+    "tests(strict-device1)",
+    "tests(strict-no_float64)",
+    "tests(cupy)",
+    "examples",
+]
+
+PROJECT = nox.project.load_toml("pyproject.toml")
+
+
+def has_gpu() -> bool:
+    """Whether there is an NVIDIA GPU and its driver."""
+    nvidia_smi = shutil.which("nvidia-smi")
+    return nvidia_smi is not None and subprocess.run([nvidia_smi, "-L"], capture_output=True).returncode == 0
+
+
+# What a backend needs beside the test tools.  PyTorch comes first and by its exact version: the newest one may
+# pull in gigabytes of CUDA.  CuPy without a GPU can be imported, and needs no CUDA libraries for that.
+LIBRARIES = {
+    "torch": ["torch==2.13.0"],
+    "jax": ["jax>=0.5"],
+    "cupy": ["cupy-cuda13x[ctk]>=14" if has_gpu() else "cupy-cuda13x>=14"],
+}
+
+
+def install(session: nox.Session, group: str, *libraries: str) -> None:
+    """These libraries, then martlet in place with a dependency group; nothing under --no-venv."""
+    if isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
+        return
+    if libraries:
+        session.install(*libraries)
+    session.install("-e", ".", *nox.project.dependency_groups(PROJECT, group))
+
+
+def run_pytest(session: nox.Session, backend: str) -> None:
+    """Run the suite; where there is no device for it, end as skipped and say what was run."""
+    report = Path(session.create_tmp()) / "report.xml"
+    session.run("pytest", "--backend", backend, "--junitxml", str(report), *session.posargs)
+    suite = ElementTree.parse(report).getroot().find("testsuite")
+    assert suite is not None
+    total, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])
+    reasons = [node.attrib.get("message", "") for node in suite.iter("skipped")]
+    missing = [reason for reason in reasons if "finds no CUDA device" in reason]
+    if missing:
+        session.skip(f"{total - skipped} tests that need no device passed, {len(missing)} skipped: {missing[0]}")
+
+
+@nox.session
+@nox.parametrize(
+    "backend",
+    [
+        nox.param("numpy", id="numpy", tags=["default", "all"]),
+        nox.param("cupy", id="cupy", tags=["default", "all"]),
+        nox.param("numpy-readonly", id="numpy-readonly", tags=["default", "all"]),
+        nox.param("strict-device1", id="strict-device1", tags=["default", "all"]),
+        nox.param("strict-no_float64", id="strict-no_float64", tags=["default", "all"]),
+        nox.param("torch", id="torch", tags=["rest", "all"]),
+        nox.param("jax", id="jax", tags=["rest", "all"]),
+    ],
+)
+def tests(session: nox.Session, backend: str) -> None:
+    """The whole suite on one backend."""
+    install(session, "test", *LIBRARIES.get(backend, []))
+    run_pytest(session, backend)
+
+
+def newer_python() -> str | None:
+    """A Python newer than the oldest supported one that really starts, or None."""
+    for version in ("3.14", "3.13", "3.12"):
+        candidates = [
+            shutil.which(f"python{version}"),
+            *map(str, Path.home().glob(f".pyenv/versions/{version}.*/bin/python")),
+        ]
+        for python in filter(None, candidates):
+            if subprocess.run([python, "-c", "import venv, ssl"], capture_output=True).returncode == 0:
+                return python
+    return None
+
+
+@nox.session(python=newer_python() or False, tags=["rest", "all"])
+def newer(session: nox.Session) -> None:
+    """The suite on NumPy with a newer Python, where one is found."""
+    if session.python is False:
+        session.skip("no Python newer than the one that runs nox was found")
+    install(session, "test")
+    run_pytest(session, "numpy")
+
+
+@nox.session(tags=["default", "all"])
+def lint(session: nox.Session) -> None:
+    """Style: ruff."""
+    install(session, "lint")
+    session.run("ruff", "check", ".")
+    session.run("ruff", "format", "--check", ".")
+
+
+@nox.session(tags=["default", "all"])
+def types(session: nox.Session) -> None:
+    """Types: mypy."""
+    install(session, "types")
+    session.run("mypy")
+
+
+@nox.session(tags=["default", "all"])
+def examples(session: nox.Session) -> None:
+    """Every example runs, and draws its picture."""
+    install(session, "test")
+    out = Path(session.create_tmp())
+    environment = {"MPLBACKEND": "agg", "PYTHONWARNINGS": "error"}
+    for command in (
+        ["spiral.py", "--plot", str(out / "spiral.png")],
+        ["spiral.py", "--lesson"],
+        ["spiral.py", "--backend", "array_api_strict", "--device", "device1", "--epochs", "5"],
+        ["backprop_by_hand.py"],
+        ["graph_nodes.py"],
+        ["custom_layer.py"],
+        ["scale_spiral.py", "--quick", "--out", str(out)],
+    ):
+        session.run("python", str(Path("examples") / command[0]), *command[1:], env=environment)
+
+
+@nox.session(default=False)
+def gpu(session: nox.Session) -> None:
+    """The suite on CuPy, on a machine that has a CUDA device; without one it fails."""
+    install(session, "test", *LIBRARIES["cupy"])
+    session.env["MARTLET_REQUIRE_GPU"] = "1"
+    run_pytest(session, "cupy")
