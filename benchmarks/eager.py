@@ -43,7 +43,7 @@ class Workload:
         rng = np.random.default_rng(0)
         pairs = list(zip(self.widths, self.widths[1:], strict=False))
         weights = [(np.sqrt(1.0 / a) * rng.standard_normal((a, b))).astype(np.float32) for a, b in pairs]
-        biases = [np.zeros(b, dtype=np.float32) for _, b in pairs]
+        biases = [np.zeros(b, dtype=np.float32) for b in self.widths[1:]]
         x = rng.standard_normal((10, self.batch, self.widths[0])).astype(np.float32)
         t = rng.integers(0, self.widths[-1], (10, self.batch))
         return weights, biases, x, t
@@ -78,9 +78,15 @@ def martlet_step(work: Workload) -> Step:
     return step
 
 
-class PlainAffine:
-    """A lesson's layer: it keeps its input, and writes its gradients into arrays that it owns."""
+class PlainLayer:
+    """A lesson's layer: it keeps what backward needs, and writes its gradients into arrays that it owns."""
 
+    def __init__(self) -> None:
+        self.params: list[np.ndarray] = []
+        self.grads: list[np.ndarray] = []
+
+
+class PlainAffine(PlainLayer):
     def __init__(self, W: np.ndarray, b: np.ndarray) -> None:
         self.params = [W, b]
         self.grads = [np.zeros_like(W), np.zeros_like(b)]
@@ -91,16 +97,12 @@ class PlainAffine:
         return np.matmul(x, W) + b
 
     def backward(self, dout):
-        W, b = self.params
         self.grads[0][...] = np.matmul(self.x.T, dout)
         self.grads[1][...] = np.sum(dout, axis=0)
-        return np.matmul(dout, W.T)
+        return np.matmul(dout, self.params[0].T)
 
 
-class PlainSigmoid:
-    params: list[np.ndarray] = []
-    grads: list[np.ndarray] = []
-
+class PlainSigmoid(PlainLayer):
     def forward(self, x):
         self.y = 1 / (1 + np.exp(-x))
         return self.y
@@ -109,10 +111,7 @@ class PlainSigmoid:
         return dout * (1.0 - self.y) * self.y
 
 
-class PlainReLU:
-    params: list[np.ndarray] = []
-    grads: list[np.ndarray] = []
-
+class PlainReLU(PlainLayer):
     def forward(self, x):
         self.mask = x <= 0
         y = x.copy()

@@ -6,17 +6,13 @@ test.  To add a layer to the library is to add its row here.
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 import martlet as mt
-
-sys.path.insert(0, str(Path(__file__).parent.parent / "examples"))
 
 Rng = np.random.Generator
 

@@ -92,7 +92,7 @@ def test_an_unknown_name_lists_the_known_ones(name: Any) -> None:
 
 
 def test_an_unknown_device_or_dtype_lists_the_known_ones() -> None:
-    with pytest.raises(ValueError, match="device='cuda:7' is not a device .* has: cpu"):
+    with pytest.raises(ValueError, match=r"device='cuda:7' is not a device .* has: cpu"):
         mt.Backend("numpy", device="cuda:7")
     with pytest.raises(ValueError, match="choose float16, bfloat16, float32 or float64"):
         mt.Backend("numpy", dtype="int32")

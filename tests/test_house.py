@@ -24,7 +24,8 @@ LADDER = [
     ["layers.linear", "layers.activations", "layers.nodes", "layers.losses"],
     ["layers.sequential"],
     ["layers"],
-    ["optimizers", "datasets", "plot"],
+    ["optimizers", "datasets", "plot", "batches", "progress"],
+    ["evaluation"],
     ["training"],
     [""],  # martlet itself
     ["__main__"],

@@ -86,12 +86,12 @@ def test_a_leaf_is_annotated_exactly_array() -> None:
 
     with pytest.raises(TypeError, match=r"Wrong\.weights is annotated"):
 
-        class Wrong(mt.Layer):  # noqa: F811
+        class Wrong(mt.Layer):
             weights: list[Array]
 
     with pytest.raises(TypeError, match=r"Wrong\.W is annotated 'Alias'"):
 
-        class Wrong(mt.Layer):  # noqa: F811
+        class Wrong(mt.Layer):
             W: Alias
 
     class Right(mt.Layer):

@@ -4,7 +4,9 @@ Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`
 """
 
 from martlet import datasets, initializers, plot
-from martlet.backend import Array, Backend, BackendUnavailable, available_backends, namespace, to_numpy
+from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
+from martlet.batches import batches
+from martlet.evaluation import accuracy, evaluate
 from martlet.functions import one_hot, sigmoid, softmax
 from martlet.layer import Layer
 from martlet.layers import (
@@ -29,7 +31,7 @@ from martlet.layers import (
     Tanh,
 )
 from martlet.optimizers import SGD, Adam, Momentum, Optimizer
-from martlet.training import History, accuracy, batches, evaluate, fit, gradient, train_step
+from martlet.training import History, fit, gradient, train_step
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
 __version__ = "0.1.0"
@@ -66,6 +68,7 @@ __all__ = [
     "Tree",
     "accuracy",
     "available_backends",
+    "backend_of",
     "batches",
     "datasets",
     "evaluate",
