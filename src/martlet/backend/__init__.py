@@ -1,0 +1,211 @@
+"""Where arrays live: the only door to the array libraries, and to array_api_compat.
+
+Everything else in martlet asks an array for its own namespace, ``namespace(x)``, and calls the Python
+Array API standard on it.  Here is what that standard leaves out: finding a library by name, naming its
+devices, bringing arrays in and out, and waiting for a device that works asynchronously.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from types import ModuleType
+from typing import Any
+
+import numpy as np
+
+from martlet.backend.arrays import (
+    Array,
+    alike,
+    device_of,
+    dtype_name,
+    host,
+    is_array,
+    is_floating,
+    kind,
+    namespace,
+    on_host,
+    one_device,
+)
+from martlet.backend.libraries import LIBRARIES, BackendUnavailable, Library, device_name, library_name
+
+__all__ = [
+    "LIBRARIES",
+    "Array",
+    "Backend",
+    "BackendUnavailable",
+    "alike",
+    "as_backend",
+    "available_backends",
+    "backend_of",
+    "describe",
+    "device_name",
+    "device_of",
+    "dtype_name",
+    "float_width",
+    "generator",
+    "host",
+    "is_array",
+    "is_floating",
+    "kind",
+    "library_name",
+    "namespace",
+    "on_host",
+    "one_device",
+    "survey",
+    "to_numpy",
+]
+
+
+@dataclass(frozen=True)
+class Backend:
+    """An array library, a device of it and a float width: where arrays are created or moved to.
+
+    ``Backend("torch", device="cuda:0", dtype="float64")``.  Without ``device``, the library's current
+    device; without ``dtype``, float32 for what is created, and no change for what is moved.
+
+    Raises ValueError for an unknown name, device or dtype, and BackendUnavailable, with what to type,
+    for a library that is not installed or has no device.
+    """
+
+    name: str
+    device: Any = None
+    dtype: Any = None
+    library: Library = field(init=False, repr=False, compare=False)
+    xp: ModuleType = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        if self.name not in LIBRARIES:
+            raise ValueError(f"backend={self.name!r} is unknown; choose one of: {', '.join(LIBRARIES)}")
+        library = LIBRARIES[self.name]
+        xp = library.load()
+        object.__setattr__(self, "library", library)
+        object.__setattr__(self, "xp", xp)
+        if self.device is not None:
+            object.__setattr__(self, "device", library.device(xp, self.device))
+        if self.dtype is not None:
+            object.__setattr__(self, "dtype", float_width(self.dtype))
+            self._find_dtype(self.dtype)
+
+    def _find_dtype(self, name: str) -> Any:
+        try:
+            return self.library.dtype(self.xp, name)
+        except AttributeError:
+            raise ValueError(f'dtype="{name}" does not exist on backend="{self.name}"') from None
+
+    def asarray(self, x: Any, dtype: str | None = None, *, copy: bool = False) -> Array:
+        """``x`` as an array of this backend, on its device.
+
+        ``x`` may be a number, a (nested) list, or an array of any library.  Floating-point numbers
+        get the width ``dtype``; without it, arrays keep theirs and Python numbers get float32.
+        An array of this library that needs no change is returned as it is unless ``copy``; whatever
+        comes from elsewhere is copied, so that no memory is shared between two libraries.
+        """
+        if is_array(x) and namespace(x) is self.xp:
+            if copy:
+                x = self.xp.asarray(x, copy=True)
+            if self.device is not None and device_of(x) != self.device:
+                import array_api_compat
+
+                x = array_api_compat.to_device(x, self.device)
+            wanted = self._find_dtype(dtype) if dtype else x.dtype
+            return x if x.dtype == wanted else self.xp.astype(x, wanted)
+
+        data = to_numpy(x) if is_array(x) else np.asarray(x)
+        if data.dtype.kind not in "biuf" and dtype_name(data.dtype) != "bfloat16":
+            raise TypeError(f"expected numbers, got an array of dtype {data.dtype}")
+        if data.dtype.kind in "bi" and dtype is None:
+            name = dtype_name(data.dtype)
+        elif dtype is None and not is_array(x):
+            name = "float32"
+        else:
+            name = dtype or dtype_name(data.dtype)
+        if name != "bfloat16" and data.dtype != name:  # cast here: fewer bytes travel
+            data = data.astype(name)
+        elif not self.library.copies:
+            data = np.array(data, order="C")
+        return self.xp.asarray(data, dtype=self._find_dtype(name), device=self.device)
+
+    @property
+    def index_dtype(self) -> Any:
+        """The integer type that labels and indices have here: int64; int32 on JAX without 64 bits."""
+        return self.xp.__array_namespace_info__().default_dtypes()["indexing"]
+
+    def synchronize(self, *arrays: Array) -> None:
+        """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""
+        self.library.synchronize(arrays, self.device)
+
+    def to_numpy(self, x: Array) -> np.ndarray:
+        """``x`` as a NumPy array on the host."""
+        return to_numpy(x)
+
+
+def generator(seed: int) -> np.random.Generator:
+    """A random generator on the host.  What it draws is moved, so one seed gives the same numbers everywhere."""
+    return np.random.default_rng(seed)
+
+
+def float_width(dtype: Any) -> str:
+    """The name of a floating-point dtype given as a name or as any library's own object."""
+    name = dtype_name(dtype)
+    if name not in ("float16", "bfloat16", "float32", "float64"):
+        raise ValueError(f"dtype={dtype!r} is not a float width; choose float16, bfloat16, float32 or float64")
+    return name
+
+
+def as_backend(backend: str | Backend | None, dtype: Any = None) -> Backend:
+    """A Backend from what users write: a name, a Backend, or None for NumPy."""
+    if backend is None:
+        backend = "numpy"
+    if isinstance(backend, str):
+        return Backend(backend, dtype=dtype)
+    if not isinstance(backend, Backend):
+        raise TypeError(f"backend must be a name or a martlet.Backend, got {describe(backend)}")
+    return backend if dtype is None else Backend(backend.name, backend.device, dtype)
+
+
+def backend_of(x: Array) -> Backend:
+    """The backend an array lives on, whichever library it comes from: library and device, no dtype."""
+    xp = namespace(x)
+    name = library_name(xp)
+    if name not in LIBRARIES:  # a library met for the first time, through an array of it
+        LIBRARIES[name] = Library(name, module=xp.__name__, distributions=(name,), install=f"pip install {name}")
+    return Backend(name, device=device_of(x))
+
+
+def to_numpy(x: Array) -> np.ndarray:
+    """An array of any library as a NumPy array on the host (NumPy's own are returned as they are)."""
+    xp = namespace(x)
+    if xp is host:
+        return np.asarray(x)
+    return backend_of(x).library.to_numpy(x)
+
+
+def available_backends() -> tuple[str, ...]:
+    """The names that ``backend=`` accepts on this machine, now.  Imports each library that is installed."""
+    return tuple(name for name, *_, why_not in survey() if not why_not)
+
+
+def survey() -> list[tuple[str, str, str, str]]:
+    """A row per library: name, installed version, devices, and why it cannot be used (or "")."""
+    rows = []
+    for library in LIBRARIES.values():
+        version = library.version()
+        if version is None:
+            rows.append((library.name, "-", "-", f"not installed: {library.install}"))
+            continue
+        try:
+            xp = library.load()
+            devices = ", ".join(map(device_name, library.devices(xp)))
+            rows.append((library.name, version, devices, ""))
+        except BackendUnavailable as error:
+            rows.append((library.name, version, "none", str(error).split(": ", 1)[-1]))
+    return rows
+
+
+def describe(x: object) -> str:
+    """What a value is, in the words of an error message: ``torch float32 array of shape (3, 2) on cpu``."""
+    if not is_array(x):
+        return f"{type(x).__name__} {x!r:.60}" if not isinstance(x, ModuleType) else repr(x)
+    device = device_of(x)
+    place = "" if device is None else f" on {device_name(device)}"
+    return f"{library_name(namespace(x))} {dtype_name(x.dtype)} array of shape {tuple(x.shape)}{place}"  # type: ignore[attr-defined]

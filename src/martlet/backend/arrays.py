@@ -1,0 +1,132 @@
+"""What an array is: its namespace, device and dtype, asked of the array itself and never of a switch."""
+
+from __future__ import annotations
+
+import functools
+from types import ModuleType
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+import numpy as np
+
+if TYPE_CHECKING:
+    # The libraries' own array classes share no base and no protocol that mypy could check.
+    Array: TypeAlias = Any
+else:
+
+    class Array:
+        """An array of any library that keeps the Array API standard; the mark of a declared leaf."""
+
+
+def _without_wrappers() -> ModuleType:
+    """NumPy's own namespace, with sum, max and astype freed of the Python wrappers around them.
+
+    On a small array the wrapper takes longer than the sum, and a training step has half a dozen of them.
+    """
+
+    def sum(x: Array, /, *, axis: Any = None, dtype: Any = None, keepdims: bool = False) -> Array:
+        return np.add.reduce(x, axis, dtype, None, keepdims)  # type: ignore[call-overload]
+
+    def max(x: Array, /, *, axis: Any = None, keepdims: bool = False) -> Array:
+        return np.maximum.reduce(x, axis, None, None, keepdims)  # type: ignore[call-overload]
+
+    def astype(x: Array, dtype: Any, /, *, copy: bool = True, device: Any = None) -> Array:
+        return x.astype(dtype, copy=copy)
+
+    namespace = ModuleType("numpy", np.__doc__)
+    vars(namespace).update(vars(np), sum=sum, max=max, astype=astype)
+    return namespace
+
+
+host = _without_wrappers()
+"""NumPy, by name: where random numbers are drawn and results are read."""
+
+_namespaces: dict[type, ModuleType] = {np.ndarray: host}
+
+
+def namespace(x: Array) -> ModuleType:
+    """The Array API namespace of an array: ``namespace(x).exp(x)`` runs wherever ``x`` lives.
+
+    NumPy keeps the standard itself since 2.1, so no translation stands in between.  Raises TypeError
+    for what is not an array.
+    """
+    try:
+        return _namespaces[type(x)]
+    except KeyError:
+        return _namespaces.setdefault(type(x), _find_namespace(x))
+
+
+def _find_namespace(x: Array) -> ModuleType:
+    if isinstance(x, np.ndarray | np.generic):
+        return host
+    import array_api_compat
+
+    try:
+        xp: ModuleType = array_api_compat.array_namespace(x)
+    except TypeError:
+        raise TypeError(f"expected an array, got {type(x).__name__} {x!r:.60}") from None
+    return xp
+
+
+def is_array(x: object) -> bool:
+    """Whether ``x`` is an array of a library that keeps the standard (a list or a number is not)."""
+    if isinstance(x, str | int | float | list | tuple | dict | ModuleType | type) and type(x) not in _namespaces:
+        return isinstance(x, np.generic)  # np.float64 is a float
+    try:
+        namespace(x)
+    except TypeError:
+        return False
+    return True
+
+
+def device_of(x: Array) -> Any:
+    """The device an array is on; None for a value that jit traces, which is on none yet."""
+    if namespace(x) is host:
+        return "cpu"
+    import array_api_compat
+
+    return array_api_compat.device(x)
+
+
+@functools.lru_cache(maxsize=None, typed=True)  # typed: dtypes of two libraries may have equal hashes
+def dtype_name(dtype: Any) -> str:
+    """``"float32"`` for the float32 of any library (torch writes ``torch.float32``)."""
+    return str(getattr(dtype, "__name__", dtype)).rsplit(".", 1)[-1]
+
+
+@functools.lru_cache(maxsize=None, typed=True)  # typed: dtypes of two libraries may have equal hashes
+def kind(dtype: Any) -> str:
+    """What a dtype holds: "half", "float", "integer" or "other" (booleans, complex numbers, objects)."""
+    name = dtype_name(dtype)
+    if name in ("float16", "bfloat16"):
+        return "half"
+    if name in ("float32", "float64"):
+        return "float"
+    return "integer" if name.lstrip("u") in ("int8", "int16", "int32", "int64") else "other"
+
+
+def is_floating(x: Array) -> bool:
+    """Whether an array holds real floating-point numbers, of half precision or more."""
+    return kind(x.dtype) in ("float", "half")
+
+
+# The types whose arrays all live in one place, so that no device needs to be compared.
+one_device: set[type] = {np.ndarray}
+
+
+def alike(x: Array, y: Array) -> bool:
+    """Whether two arrays may meet in one operation: the same library, dtype and device."""
+    if type(x) is type(y) and x.dtype == y.dtype:
+        return type(x) in one_device or _same_device(x, y)
+    if not is_array(x) or namespace(x) is not namespace(y) or x.dtype != y.dtype:
+        return False
+    return _same_device(x, y)
+
+
+def _same_device(x: Array, y: Array) -> bool:
+    devices = device_of(x), device_of(y)
+    return None in devices or bool(devices[0] == devices[1])
+
+
+def on_host(x: Array) -> bool:
+    """Whether reading a value of ``x`` in Python is free: NumPy's arrays, and no other's."""
+    return namespace(x) is host
