@@ -80,6 +80,8 @@ def is_array(x: object) -> bool:
 
 def device_of(x: Array) -> Any:
     """The device an array is on; None for a value that jit traces, which is on none yet."""
+    if type(x) in one_device:
+        return one_device[type(x)]
     if namespace(x) is host:
         return "cpu"
     import array_api_compat
@@ -109,8 +111,8 @@ def is_floating(x: Array) -> bool:
     return kind(x.dtype) in ("float", "half")
 
 
-# The types whose arrays all live in one place, so that no device needs to be compared.
-one_device: set[type] = {np.ndarray}
+# The types whose arrays all live in one place, so that no device needs to be compared, and that place.
+one_device: dict[type, str] = {np.ndarray: "cpu"}
 
 
 def alike(x: Array, y: Array) -> bool:
