@@ -13,12 +13,14 @@ from martlet.checks import check_array, check_count, check_floating
 def sigmoid(x: Array) -> Array:
     """1 / (1 + exp(-x)), element by element.
 
-    The textbook formula overflows at large negative x.  exp(min(x, 0)) / (1 + exp(-|x|)) is the same
-    number on both sides of zero, never takes exp of anything positive, and keeps its digits in both tails.
+    The textbook formula overflows at large negative x.  exp(x) / (1 + exp(x)) keeps its digits there, and
+    would overflow at large positive x, where it has long been 1: it is so from x = 37.5 on in float64, from
+    8.3 in float16, and exp is not asked for more than these need.
     """
-    check_floating("sigmoid", "x", x)
+    enough = 10.0 if check_floating("sigmoid", "x", x) == "half" else 40.0
     xp = namespace(x)
-    return xp.exp(xp.minimum(x, 0.0)) / (1.0 + xp.exp(-xp.abs(x)))
+    exps = xp.exp(xp.minimum(x, enough))
+    return exps / (1.0 + exps)
 
 
 def softmax(x: Array) -> Array:
@@ -52,15 +54,9 @@ def softplus(x: Array) -> Array:
 def is_class(t: Array, classes: int) -> Array:
     """The (N, C) table of booleans that says which class each of the integer labels t (N,) names."""
     xp = namespace(t)
+    if dtype_name(t.dtype) not in ("int64", "int32"):  # what every library compares, and no number of classes overflows
+        t = xp.astype(t, xp.__array_namespace_info__().default_dtypes()["indexing"])
     return t[:, None] == xp.arange(classes, dtype=t.dtype, device=device_of(t))
-
-
-def as_labels(t: Array) -> Array:
-    """Integer labels in a type that every library compares and indexes with: int32 or int64."""
-    if dtype_name(t.dtype) in ("int64", "int32"):
-        return t
-    xp = namespace(t)
-    return xp.astype(t, xp.__array_namespace_info__().default_dtypes()["indexing"])
 
 
 def one_hot(t: Array, classes: int, dtype: str = "float32") -> Array:
@@ -69,7 +65,7 @@ def one_hot(t: Array, classes: int, dtype: str = "float32") -> Array:
     check_count("one_hot", "classes", classes)
     if len(t.shape) != 1 or kind(t.dtype) != "integer":
         raise TypeError(f"one_hot: t must be integer labels of shape (N,), got {describe(t)}")
-    return namespace(t).astype(is_class(as_labels(t), classes), getattr(namespace(t), float_width(dtype)))
+    return namespace(t).astype(is_class(t, classes), getattr(namespace(t), float_width(dtype)))
 
 
 def wide(x: Array) -> Array:

@@ -10,11 +10,11 @@ where it costs less and keeps more digits.
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 from martlet.backend import Array, host, kind, namespace, on_host, to_numpy
 from martlet.checks import check_alike, check_array, check_floating, check_place, complain_shape, owner_name
-from martlet.functions import as_labels, is_class, shifted_exp, sigmoid, wide
+from martlet.functions import is_class, shifted_exp, sigmoid, wide
 from martlet.tree import Tree
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -44,7 +44,7 @@ class Loss(Tree):
         y: (N, C) float.  weight: (N,) of y's dtype.  Sums over half precision are taken, and
         returned, in float32.
         """
-        check_floating(self, "y", y)
+        half = check_floating(self, "y", y) == "half"
         if 0 in y.shape or len(y.shape) == 0:
             raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one sample")
         losses, cache = self.losses(y, t)
@@ -55,11 +55,13 @@ class Loss(Tree):
                 complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
             share = weight
             losses = losses * beside(weight, losses)
-        value = namespace(y).sum(wide(losses))
         if self.reduction == "none":
             return losses, (cache, share)
+        xp = namespace(y)
+        width = xp.float32 if half else None  # that of y
+        value = xp.sum(losses, dtype=width)
         if self.reduction == "mean":
-            count = losses.shape[0] if weight is None else namespace(y).sum(wide(weight))
+            count = losses.shape[0] if weight is None else xp.sum(weight, dtype=width)
             for length in losses.shape[1:]:
                 count = count * length
             value = value / count
@@ -70,9 +72,9 @@ class Loss(Tree):
         """dL/dy.  ``dout`` scales it: a number, or with "none" an array like the losses."""
         inner, share = cache
         slopes = self.slopes(inner)
-        if not isinstance(dout, float) or dout != 1.0:
-            slopes = slopes * beside(dout, slopes)
-        return slopes * beside(share, slopes)
+        if type(share) is type(dout) is float:
+            return slopes * (dout * share)
+        return slopes * beside(dout, slopes) * beside(share, slopes)
 
     def value(self, y: Array, t: Array, weight: Array | None = None) -> Array:
         """The loss alone, for those who want to print it."""
@@ -99,7 +101,7 @@ def beside(scale: Any, x: Array) -> Any:
     if scale.dtype != x.dtype:
         scale = namespace(x).astype(scale, x.dtype)
     missing = len(x.shape) - len(scale.shape)
-    return scale[(..., *[None] * missing)] if 0 < len(scale.shape) and missing else scale
+    return scale[(..., *[None] * missing)] if len(scale.shape) > 0 and missing else scale
 
 
 class MeanSquaredError(Loss):
@@ -159,17 +161,19 @@ class SoftmaxWithLoss(Loss):
         return self._from_labels(y, t) if kind(t.dtype) == "integer" else self._from_rows(y, t)
 
     def _from_labels(self, y, t):
-        check_labels(self, y, t)
-        xp, (samples, classes) = namespace(y), y.shape
-        t = as_labels(t)
-        chosen = is_class(t, classes)
+        samples, classes = y.shape
+        if t.shape != (samples,):
+            complain_labels(self, y, t)
+        xp, chosen = namespace(y), is_class(t, classes)
         z, exps, sums = shifted_exp(y)
         if not on_host(t):  # where reading would wait for a device, a label that names no class gives NaN
-            sums = xp.where(((t >= 0) & (t < classes))[:, None], sums, xp.nan)
+            sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
         elif xp.count_nonzero(chosen) != samples:
             self.check_targets(y, t)
-        losses = xp.log(sums[:, 0]) - xp.sum(xp.where(chosen, z, 0.0), axis=1)
-        return losses, (exps / sums, xp.astype(chosen, y.dtype))
+        hot = xp.astype(chosen, y.dtype)
+        # Not Σ hot · z, for a class that is excluded has the logit -inf.  Where nothing is chosen, hot is the 0.
+        losses = xp.log(sums[:, 0]) - xp.sum(xp.where(chosen, z, hot), axis=1)
+        return losses, (exps / sums, hot)
 
     def _from_rows(self, y, t):
         if t.shape != y.shape:
@@ -215,12 +219,11 @@ def check_same_target(loss: Loss, y: Array, t: Array) -> None:
     check_alike(loss, "t", t, "y", y)
 
 
-def check_labels(loss: Loss, y: Array, t: Array) -> None:
-    """Integer labels: one per row of y."""
-    if t.shape != y.shape[:1]:
-        hint = ""
-        if t.shape == (y.shape[0], 1):
-            hint = "; write t[:, 0]"
-        elif t.shape == y.shape:
-            hint = "; rows of probabilities must be of y's dtype, not integers"
-        complain_shape(loss, "t", t, f"({y.shape[0]},)", f"one label per row of y{hint}")
+def complain_labels(loss: Loss, y: Array, t: Array) -> NoReturn:
+    """Integer labels are one per row of y; these are not."""
+    hint = ""
+    if t.shape == (y.shape[0], 1):
+        hint = "; write t[:, 0]"
+    elif t.shape == y.shape:
+        hint = "; rows of probabilities must be of y's dtype, not integers"
+    complain_shape(loss, "t", t, f"({y.shape[0]},)", f"one label per row of y{hint}")
