@@ -45,21 +45,23 @@ class Layer(Tree):
         ``self.gradient(W=x.T @ dout, b=...)``; None if every part is None.  Bypasses ``__init__``.
         """
         for part in parts.values():
-            if part is not None and (type(part) is not tuple or not _is_empty(part)):
+            if part is not None and not (type(part) is tuple and _is_empty(part)):
                 break
         else:
             return None
         grad = object.__new__(type(self))
-        fields = grad.__dict__
-        for name in self._rest:
-            value = getattr(self, name)
-            fields[name] = None if name in parts or is_tree(value) else value
-        fields.update(self._no_leaves)
-        fields.update(parts)
-        if len(fields) > len(self.__dict__):
-            unknown = ", ".join(name for name in parts if name not in self.__dict__)
-            raise TypeError(f"{type(self).__name__}.gradient: there is no field named {unknown}")
+        grad.__dict__.update(parts)
+        if grad.__dict__.keys() != self.__dict__.keys():
+            self._complete(grad.__dict__)
         return grad
+
+    def _complete(self, fields: dict[str, Any]) -> None:
+        """Fill in what a gradient was not given: the settings, and None for arrays and subtrees."""
+        unknown = fields.keys() - self.__dict__.keys()
+        if unknown:
+            raise TypeError(f"{type(self).__name__}.gradient: there is no field named {', '.join(sorted(unknown))}")
+        for name, value in self.__dict__.items():
+            fields.setdefault(name, None if name in self._leaves or is_tree(value) else value)
 
     def _refusal(self, name: str, value: object) -> str:
         if not hasattr(self, "init"):
@@ -69,5 +71,11 @@ class Layer(Tree):
         return f"{type(self).__name__} takes arrays, but {name} is {describe(value)}; to draw them: {call}"
 
 
-def _is_empty(part: Any) -> bool:
-    return part is None or (isinstance(part, tuple) and all(map(_is_empty, part)))
+def _is_empty(parts: tuple[Any, ...]) -> bool:
+    for part in parts:
+        if type(part) is tuple:
+            if not _is_empty(part):
+                return False
+        elif part is not None:
+            return False
+    return True

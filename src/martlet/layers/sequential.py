@@ -21,11 +21,13 @@ def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
 
 def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
     """The owner with each of its layers having seen its own cache; itself where none of them moved."""
-    after = [layer.observe(cache) for layer, cache in zip(owner.layers, caches, strict=True)]
-    for layer, new in zip(owner.layers, after, strict=True):
+    after = None
+    for i, layer in enumerate(owner.layers):
+        new = layer.observe(caches[i])
         if new is not layer:
-            return remake(owner, {"layers": tuple(after)})
-    return owner
+            after = after or list(owner.layers)
+            after[i] = new
+    return owner if after is None else remake(owner, {"layers": tuple(after)})
 
 
 class Sequential(Layer):
