@@ -12,15 +12,14 @@ themselves (lr, momentum), so that a resumed run knows them and a new learning r
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from martlet.backend import Array, alike, as_backend, backend_of, describe, dtype_name, namespace
+from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, host, kind, namespace
 from martlet.checks import check_number, check_place, check_same, owner_name
 from martlet.functions import wide
-from martlet.tree import Tree, apply, kept, learned, leaves, map_leaves, remake
+from martlet.tree import Place, Tree, kept, learned, leaves, map_leaves, open_copy, remake
 
 M = TypeVar("M", bound=Tree)
 Rule = Callable[..., tuple[Array, ...]]
@@ -40,11 +39,13 @@ class Optimizer:
     memories: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[tuple[str, ...]] = ()
     _asks_for_t: ClassVar[bool]
+    _name: ClassVar[str]  # of update, in its errors
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         cls.numbers = tuple(f.name for f in dataclasses.fields(cls) if f.type in ("float", float))  # type: ignore[arg-type]
+        cls._name = f"{cls.__name__}.update"
         cls._asks_for_t = "t" in inspect.signature(cls.rule).parameters
         # The state's class follows from the optimizer's: a 0-d array per number, a tree per memory.
         annotations = {**dict.fromkeys(cls.numbers, Array), **dict.fromkeys(cls.memories, Any)}
@@ -89,49 +90,60 @@ class Optimizer:
         Where the gradient is None, model and memory stay as they are.  Raises TypeError for another
         optimizer's state or another model's gradient, ValueError where their arrays do not fit together.
         """
-        name = f"{type(self).__name__}.update"
         if type(state) is not self.State:
-            raise TypeError(f"{name}: state must come from {type(self).__name__}.init, got {type(state).__name__}")
+            raise TypeError(
+                f"{self._name}: state must come from {type(self).__name__}.init, got {type(state).__name__}"
+            )
         if grad is not None and type(grad) is not type(model):
-            raise TypeError(f"{name}: model is {type(model).__name__}, but grad is {type(grad).__name__}")
+            raise TypeError(f"{self._name}: model is {type(model).__name__}, but grad is {type(grad).__name__}")
         step = namespace(state.step).asarray(state.step + 1)
-        rules: dict[Any, Rule] = {}  # a model may hold arrays of several dtypes
-
-        def one(g: Array, p: Array, *memory: Array) -> tuple[Array, ...]:
-            if g.shape != p.shape or not alike(g, p):
-                check_same(name, "a gradient", g, "its array", p)
-            for array in memory:
-                if array is None:
-                    raise ValueError(f"{name}: the state has no memory of an array that has a gradient")
-            if p.dtype not in rules:
-                rules[p.dtype] = self._rule_for(p, state, step)
-            return rules[p.dtype](p, g, *memory)
-
-        changes = {"step": step}
+        changes: dict[str, Any] = {"step": step}
         if grad is not None:
-            model, *memories = apply(one, grad, model, *[getattr(state, memory) for memory in self.memories])
-            changes.update(zip(self.memories, memories, strict=True))
+            places: list[Place] = []
+            model = open_copy(grad, model, places)
+            columns: list[list[Place]] = []
+            for memory in self.memories:
+                columns.append([])
+                changes[memory] = open_copy(grad, getattr(state, memory), columns[-1])
+            self._write(places, columns, state, step)
         return model, remake(state, changes)
 
-    def _rule_for(self, p: Array, state: Any, step: Array) -> Rule:
-        """The rule with the state's numbers in the dtype that ``p`` is updated in: a wider one would widen p."""
-        check_place(f"{type(self).__name__}.update", "state", step, "the model", p)
-        xp, dtype = namespace(p), wide(p).dtype
+    def _write(self, places: list[Place], columns: list[list[Place]], state: Any, step: Array) -> None:
+        """Put the new arrays into copies that are still open: the model's, and in columns each memory's."""
+        dtype = None
+        for i, (fields, name, g) in enumerate(places):
+            p = fields[name]
+            check_same(self._name, "a gradient", g, "its array", p)
+            if p.dtype is not dtype:  # a model may hold arrays of several dtypes
+                dtype = p.dtype
+                rule, numbers = self._rule_for(p, state, step)
+            if not columns:
+                (fields[name],) = rule(p, g, **numbers)
+                continue
+            memory = [column[i][0] for column in columns]
+            before = [array for row in memory if (array := row[name]) is not None]
+            if len(before) < len(memory):
+                raise ValueError(f"{self._name}: the state has no memory of an array that has a gradient")
+            fields[name], *after = rule(p, g, *before, **numbers)
+            for row, array in zip(memory, after, strict=True):
+                row[name] = array
+
+    def _rule_for(self, p: Array, state: Any, step: Array) -> tuple[Rule, dict[str, Array]]:
+        """The rule for arrays like ``p``, and its numbers in the dtype it computes in: a wider one would widen p."""
+        check_place(self._name, "state", step, "the model", p)
+        xp, half = namespace(p), kind(p.dtype) == "half"
+        dtype = xp.float32 if half else p.dtype
         numbers = {}
         for number in self.numbers:
             x = getattr(state, number)
             numbers[number] = x if x.dtype == dtype else xp.astype(x, dtype)
         if self._asks_for_t:
             numbers["t"] = xp.astype(step, dtype)
-        rule = functools.partial(self.rule, **numbers)
-        if dtype == p.dtype:
-            return rule
+        return self._half_rule if half else self.rule, numbers
 
-        def half(p: Array, g: Array, *memory: Array) -> tuple[Array, ...]:
-            new, *memory_after = rule(wide(p), wide(g), *memory)
-            return xp.astype(new, p.dtype), *memory_after
-
-        return half
+    def _half_rule(self, p: Array, g: Array, *memory: Array, **numbers: Array) -> tuple[Array, ...]:
+        new, *after = self.rule(wide(p), wide(g), *memory, **numbers)
+        return namespace(p).astype(new, p.dtype), *after
 
 
 class SGD(Optimizer):

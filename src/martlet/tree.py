@@ -14,7 +14,6 @@ model's own type, and why a layer without parameters needs no code for it.
 from __future__ import annotations
 
 import dataclasses
-import functools
 import inspect
 import re
 import sys
@@ -51,7 +50,6 @@ class Tree:
     """A frozen dataclass of leaves, subtrees and settings.  Compare identity, not value (``==`` is ``is``)."""
 
     _leaves: typing.ClassVar[dict[str, bool]]  # leaf name -> is it learned?
-    _no_leaves: typing.ClassVar[dict[str, None]]
     _rest: typing.ClassVar[tuple[str, ...]]  # subtrees and settings, told apart by value
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -69,7 +67,6 @@ class Tree:
             for f in fields
             if f.name in leaves or (f.name in inherited and f.name not in own)
         }
-        cls._no_leaves = dict.fromkeys(cls._leaves)
         cls._rest = tuple(f.name for f in fields if f.name not in cls._leaves)
 
     def __post_init__(self) -> None:
@@ -103,10 +100,7 @@ class Tree:
         leaves (counters) keep their type.  Raises as ``martlet.Backend`` does.
         """
         arrays = leaves(self)
-        if backend is None and arrays:
-            target = backend_of(arrays[0])
-        else:
-            target = as_backend(backend)
+        target = backend_of(arrays[0]) if backend is None and arrays else as_backend(backend)
         if device is not None:
             target = dataclasses.replace(target, device=device)
         width = target.dtype if dtype is None else float_width(dtype)
@@ -115,7 +109,7 @@ class Tree:
 
 def _marks_leaf(cls: type, name: str, annotation: Any) -> bool:
     """Whether a field is a leaf: its annotation is exactly Array.  What only contains it is refused."""
-    if annotation is Array and annotation is not Any or annotation in ("Array", "mt.Array"):
+    if (annotation is Array and annotation is not Any) or annotation in ("Array", "mt.Array"):
         return True
     resolved = annotation
     if isinstance(annotation, str):
@@ -310,42 +304,34 @@ def _learned(tree: Any) -> Any:
     return remake(tree, fields)
 
 
-def apply(rule: Callable[..., tuple[Array, ...]], guide: Any, tree: Any, *memories: Any) -> tuple[Any, ...]:
-    """``rule(guide's leaf, tree's leaf, memories' leaves)`` wherever the guide has a leaf; the rest stays.
+Place = tuple[dict[str, Any], str, Array]
 
-    The rule gives a new leaf for the tree and for each memory, and this function the new trees:
-    ``apply(rule, grad, model, velocity)`` gives ``(model, velocity)``, which is an optimizer's update.
-    Raises ValueError where the trees are not built alike.
+
+def open_copy(guide: Any, tree: Any, places: list[Place]) -> Any:
+    """A copy of the tree that may still be written to wherever the guide, a tree of its type, has a leaf.
+
+    ``places`` receives each of these leaves: the fields of the copy, the leaf's name there, the guide's leaf.
+    Raises ValueError where the two are not built alike.
     """
     kind = type(guide)
-    for other in (tree, *memories):
-        if type(other) is not kind or (kind is tuple and len(other) != len(guide)):
-            raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(other)}: they must come from one model")
+    if type(tree) is not kind or (kind is tuple and len(tree) != len(guide)):
+        raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(tree)}: they must come from one model")
     if kind is tuple:
-        if not memories:
-            return (tuple([old if part is None else apply(rule, part, old)[0] for part, old in zip(guide, tree)]),)
-        rows = zip(guide, tree, *memories, strict=True)
-        done = [tuple(old) if part is None else apply(rule, part, *old) for part, *old in rows]
-        return tuple(zip(*done, strict=True))
-    new = object.__new__(kind)
-    fields = new.__dict__
+        parts = list(tree)
+        for i, part in enumerate(guide):
+            if part is not None:
+                parts[i] = open_copy(part, tree[i], places)
+        return tuple(parts)
+    copy = object.__new__(kind)
+    fields, leaves = copy.__dict__, kind._leaves
     fields.update(tree.__dict__)
-    columns = [dict(memory.__dict__) for memory in memories] if memories else ()
     for name, part in guide.__dict__.items():
-        if part is None or (leaf := name in kind._leaves) is False and not is_tree(part):
-            continue
-        function = rule if leaf else functools.partial(apply, rule)
-        if not memories:
-            (fields[name],) = function(part, fields[name])
-            continue
-        fields[name], *outputs = function(part, fields[name], *[column[name] for column in columns])
-        for column, output in zip(columns, outputs, strict=True):
-            column[name] = output
-    return (
-        (new, *[remake(memory, column) for memory, column in zip(memories, columns, strict=True)])
-        if memories
-        else (new,)
-    )
+        if name in leaves:
+            if part is not None:
+                places.append((fields, name, part))
+        elif is_tree(part):
+            fields[name] = open_copy(part, fields[name], places)
+    return copy
 
 
 def _shape(tree: Any) -> str:
