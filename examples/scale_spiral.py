@@ -39,7 +39,7 @@ from martlet.backend import device_of
 from martlet.plot import COLOURS, DASHES, MARKERS
 
 Cell = tuple[int, int, str]  # points, hidden width, backend
-AHEAD = 1.1  # a backend is ahead of NumPy where it is a tenth faster: less could be chance
+AHEAD = 1.1  # a backend is ahead of NumPy where it is at least this many times as fast: less could be chance
 
 
 @functools.lru_cache(maxsize=1)
@@ -71,8 +71,8 @@ def seconds_per_step(points: int, hidden: int, backend: mt.Backend, batch: int, 
         backend.synchronize(value, *mt.leaves(model))
         return (time.perf_counter() - start) / steps
 
-    block(1)  # the warm-up: kernels are compiled, memory pools and caches filled
-    best, spent = block(1), 0.0
+    block(2)  # the warm-up: kernels are compiled (on JAX, some again in the second step), pools and caches filled
+    best = spent = block(1)
     while spent < budget:
         steps = max(1, round(budget / 5 / best))
         mean = block(steps)
@@ -121,8 +121,7 @@ def measure(grid: argparse.Namespace, backends: dict[str, mt.Backend]) -> dict[C
     for cell in itertools.product(grid.points, grid.widths, backends):
         points, hidden, name = cell
         batch = min(points, grid.batch)
-        if sys.stderr.isatty():  # a line that the next one overwrites
-            print(f"\r{points:>11,} points, {hidden:>6,} hidden, {name:<20}\r", end="", file=sys.stderr, flush=True)
+        show(f"{points:,} points, {hidden:,} hidden, {name}")
         try:
             rates[name] = rates.get(name) or products_per_second(backends[name])
             check_size(points, hidden, batch, rates[name], grid)
@@ -132,15 +131,18 @@ def measure(grid: argparse.Namespace, backends: dict[str, mt.Backend]) -> dict[C
             results[cell] = {"skipped": f"{type(error).__name__}: {error}".splitlines()[0]}
         with contextlib.suppress(RuntimeError):  # a device that is broken for good has been reported above
             release_memory(backends[name])
+    show("")
     return results
 
 
-def crossovers(speed: dict[Cell, float], grid: argparse.Namespace) -> list[dict[str, Any]]:
-    """For each other backend and width: the number of points from which on it is ahead of NumPy.
+def show(line: str) -> None:
+    """A line that the next one overwrites, if somebody watches."""
+    if sys.stderr.isatty():
+        print(f"{line:<60}", end="\r", file=sys.stderr, flush=True)
 
-    That is the smallest at which, and at every larger one that both were measured at, it is AHEAD times
-    as fast; None where there is none.
-    """
+
+def crossovers(speed: dict[Cell, float], grid: argparse.Namespace) -> list[dict[str, Any]]:
+    """From how many points on each other backend is ahead of NumPy, at every larger number both finished too."""
     found = []
     for name, hidden in itertools.product([name for name in grid.backends if name != "numpy"], grid.widths):
         pairs = [(p, speed.get((p, hidden, "numpy")), speed.get((p, hidden, name))) for p in grid.points]
@@ -162,7 +164,8 @@ def print_report(results: dict[Cell, dict[str, Any]], grid: argparse.Namespace, 
     for (points, hidden, name), result in results.items():
         if "skipped" in result:
             print(f"skipped: {points:,} points, {hidden:,} hidden, {name}: {result['skipped']}")
-    print(f"\nAhead of NumPy ({AHEAD} times its speed or more, there and at every larger size that both finished):")
+    if found:
+        print(f"\nAhead of NumPy ({AHEAD} times its speed or more, there and at every larger size both finished):")
     for row in found:
         start, ratios = row["from_points"], row["times_numpy"].values()
         words = f"from {start:,} points on" if start else "never in this range" if ratios else "nothing to compare"
@@ -180,7 +183,7 @@ def draw(speed: dict[Cell, float], grid: argparse.Namespace, file: Path) -> None
         for i, name in enumerate(grid.backends):
             line = [(p, speed[p, hidden, name]) for p in grid.points if (p, hidden, name) in speed]
             style = {"color": COLOURS[i % 8], "marker": MARKERS[i % 8], "linestyle": DASHES[i % 4]}
-            ax.loglog(*np.reshape(line, (-1, 2)).T, label=name, **style)
+            ax.loglog(*np.reshape(line, (-1, 2)).T, label=name, fillstyle="none", **style)
         if max(grid.points) > grid.batch:
             ax.axvline(grid.batch, color="0.6", linewidth=0.8, label=f"from here on in batches of {grid.batch:,}")
         ax.set_title(f"{hidden:,} hidden", fontsize="medium")
@@ -265,6 +268,8 @@ def main(arguments: list[str] | None = None) -> None:
         record = about | {"cells": cells, "crossovers": found}
         (grid.out / "scale_spiral.json").write_text(json.dumps(record, indent=1) + "\n")
         draw(speed, grid, grid.out / "scale_spiral.png")
+    if idle := set(backends) - {name for _, _, name in speed}:
+        sys.exit(f"nothing was measured on {', '.join(sorted(idle))}")
 
 
 if __name__ == "__main__":

@@ -42,6 +42,15 @@ def test_views_of_any_layout_are_accepted(xp: Target) -> None:
 
 
 @pytest.mark.eager
+@pytest.mark.parametrize("dtype", [">f4", ">i4", "<f4"])
+def test_bytes_in_any_order_are_accepted(xp: Target, dtype: str) -> None:
+    x = np.arange(6).reshape(2, 3)
+    there = xp.backend.asarray(x.astype(dtype))
+    assert dtype_name(there.dtype) == {"f": "float32", "i": "int32"}[dtype[1]]
+    np.testing.assert_array_equal(mt.to_numpy(there), x)
+
+
+@pytest.mark.eager
 def test_the_width_is_float32_unless_told_otherwise(xp: Target) -> None:
     rng = np.random.default_rng(0)
     where = mt.Backend(xp.backend.name, device=xp.backend.device)
@@ -50,6 +59,8 @@ def test_the_width_is_float32_unless_told_otherwise(xp: Target) -> None:
     if xp.double == "float64":
         assert dtype_name(mt.Affine.init(2, 3, rng, backend=where, dtype="float64").b.dtype) == "float64"
         assert dtype_name(xp.backend.asarray(np.ones(2)).dtype) == "float64"
+        wide = mt.Backend(xp.backend.name, device=xp.backend.device, dtype="float64")
+        assert dtype_name(wide.asarray([1.0, 2.0]).dtype) == "float64"
 
 
 @pytest.mark.eager
@@ -83,6 +94,19 @@ def test_float64_is_not_narrowed_silently_on_jax() -> None:
     program = 'import martlet as mt, numpy as np; mt.Backend("jax").asarray(np.ones(2))'
     result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
     assert 'jax.config.update("jax_enable_x64", True)' in result.stderr.splitlines()[-1]
+
+
+def test_labels_do_not_wrap_around_silently_on_jax() -> None:
+    pytest.importorskip("jax")
+    program = """
+import martlet as mt, numpy as np
+x = mt.Backend("jax").asarray([[0.0, 1.0], [0.0, 1.0]])
+print(mt.accuracy(mt.Tanh(), x, np.array([0, 1])))
+mt.accuracy(mt.Tanh(), x, np.array([0, 2**32]))
+"""
+    result = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert result.stdout.strip() == "0.5"
+    assert "accuracy: t: integers from 0 to 4294967296 do not fit int32" in result.stderr.splitlines()[-1]
 
 
 @pytest.mark.parametrize("name", ["nump", "", "cuda", 3, None])

@@ -156,6 +156,13 @@ def test_the_lessons_half_squared_error(xp: Target) -> None:
     assert_close(mt.MeanSquaredError().value(xp.put(x), xp.put(x + 2.0)), 4.0)
 
 
+def test_a_batch_in_which_nothing_counts_costs_nothing(xp: Target) -> None:
+    for loss, t in ((mt.SoftmaxWithLoss(), np.array([0, 1])), (mt.MeanSquaredError(), np.ones((2, 3)))):
+        value, cache = loss.forward(xp.put(np.zeros((2, 3))), xp.put(t), xp.put(np.zeros(2)))
+        assert_close(value, 0.0)
+        assert_close(loss.backward(cache), np.zeros((2, 3)))
+
+
 def test_a_mean_of_many_half_precision_losses_does_not_overflow(xp: Target) -> None:
     if xp.name.startswith("strict"):
         pytest.skip("the standard has no float16")

@@ -94,7 +94,7 @@ def test_an_optimizer_of_ones_own(xp: Target) -> None:
 
         lr: float = 0.5
 
-        def rule(self, p, g, *, lr):
+        def rule(self, p, g, lr):
             return (p - lr * mt.namespace(g).sign(g),)
 
     assert run(xp, SignSGD(), GRADS) == pytest.approx([0.5, 1.0, 0.5, 0.0])

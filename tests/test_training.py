@@ -184,6 +184,45 @@ def test_metrics_of_ones_own() -> None:
     assert history.metrics == {"samples": [30.0] * 3, "accuracy": [0.5] * 3}
 
 
+@pytest.mark.eager
+def test_a_metric_cannot_write_into_the_data(xp: Target) -> None:
+    model, x, t = map(xp.put, small_problem())
+
+    def careless(y: Any, t: Any) -> float:
+        t[0] = 7
+        return 0.0
+
+    with pytest.raises(ValueError, match="read-only"):
+        mt.evaluate(model, x, t, metrics={"careless": careless})
+    assert mt.to_numpy(t)[0] == 0
+
+
+@pytest.mark.eager
+def test_big_endian_data_is_trained_on_like_any_other(xp: Target) -> None:
+    model, x, t = small_problem("float32")
+    _, history = fit(xp.put(model, "float32"), x.astype(">f4"), t.astype(">i8"))
+    assert history.loss == fit(xp.put(model, "float32"), x, t)[1].loss
+
+
+def test_torch_records_no_gradients_of_its_own() -> None:
+    torch = pytest.importorskip("torch")
+    model, x, t = small_problem()
+    model = mt.rebuild(model, [torch.tensor(a, requires_grad=True) for a in mt.leaves(model)])
+    data = torch.tensor(x, requires_grad=True)
+    trained, history = fit(model, data, t, validation=(data, t), metrics=["accuracy"], optimizer=mt.Momentum())
+    arrays = mt.leaves(trained) + mt.leaves(history.state)
+    assert not any(a.requires_grad for a in arrays)
+    assert all(a.requires_grad for a in [*mt.leaves(model), data])  # what was given stays as it was
+    assert mt.evaluate(model, data, t, metrics=["accuracy"])["accuracy"] == mt.accuracy(model, x, t)
+
+
+def test_a_state_goes_to_the_models_width() -> None:
+    model, x, t = small_problem("float32")
+    half, history = fit(model, x, t, optimizer=mt.Momentum())
+    trained, again = fit(half.to(dtype="float64"), x, t, optimizer=mt.Momentum(), state=history.state)
+    assert {a.dtype for a in mt.leaves(trained)} == {a.dtype for a in mt.leaves(again.state.v)} == {np.dtype("float64")}
+
+
 def test_no_epochs_give_back_a_copy() -> None:
     model, x, t = small_problem()
     same, history = fit(model, x, t, epochs=0)

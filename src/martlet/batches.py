@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 
 from martlet.backend import (
     Array,
+    Backend,
     backend_of,
     describe,
     dtype_name,
     host,
-    is_array,
     is_floating,
     kind,
     namespace,
     to_numpy,
 )
-from martlet.checks import check_array, check_count
+from martlet.checks import check_array, check_count, check_place, complain_shape
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
 from martlet.tree import leaves
@@ -43,9 +43,10 @@ def batches(
     samples) or left out (``last="drop"``).
     """
     count = check_samples("batches", x=x, t=t, weight=weight)
-    check_count("batches", "batch_size", batch_size)
-    if last not in ("keep", "drop"):
-        raise ValueError(f'batches: last must be "keep" or "drop", got {last!r}')
+    check_batches("batches", batch_size, last)
+    check_place("batches", "t", t, "x", x)
+    if weight is not None:
+        check_place("batches", "weight", weight, "x", x)
     if rng is not None and not hasattr(rng, "permutation"):
         raise TypeError(
             f"batches: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
@@ -67,48 +68,65 @@ def _cut(
             yield tuple(namespace(a).take(a, order[rows], axis=0) for a in arrays)
 
 
-def check_samples(owner: str, **arrays: Array | None) -> int:
-    """The number of samples, which all of the given arrays must share; an empty set is an error."""
+def check_batches(owner: str, batch_size: Any, last: Any) -> None:
+    """How data is to be cut: a size of at least 1, and what becomes of a short last batch."""
+    check_count(owner, "batch_size", batch_size)
+    if last not in ("keep", "drop"):
+        raise ValueError(f'{owner}: last must be "keep" or "drop", got {last!r}')
+
+
+def check_samples(owner: str, **arrays: Any) -> int:
+    """The number of samples, which all of the given arrays of numbers must share; an empty set is an error."""
     counts = {}
     for name, array in arrays.items():
-        if array is not None:
-            check_array(owner, name, array)
-            if len(array.shape) == 0:
-                raise ValueError(f"{owner}: {name} is a single number, expected one row per sample")
-            counts[name] = array.shape[0]
+        if array is None and name == "weight":
+            continue
+        check_array(owner, name, array)
+        if len(array.shape) == 0:
+            raise ValueError(f"{owner}: {name} is a single number, expected one row per sample")
+        counts[name] = int(array.shape[0])
     if len(set(counts.values())) > 1:
         listing = ", ".join(f"{name} has {count}" for name, count in counts.items())
         raise ValueError(f"{owner}: the numbers of samples differ: {listing}")
     count = next(iter(counts.values()))
     if count == 0:
         raise ValueError(f"{owner}: there are no samples")
-    return int(count)
+    weight = arrays.get("weight")
+    if weight is not None and len(weight.shape) != 1:
+        complain_shape(owner, "weight", weight, f"({count},)", "one number per sample")
+    return count
 
 
-def place_data(model: Layer, loss: Loss | None, x: Any, t: Any, weight: Any) -> tuple[Any, Array, Array | None]:
+def place_data(
+    owner: str, model: Layer, loss: Loss | None, x: Any, t: Any, weight: Any = None
+) -> tuple[Any, Array, Array | None]:
     """Data where the model is and in its dtype.  Labels stay integers, of the type that indexes there."""
-    x, t = _check_data("x", x), _check_data("t", t)
+    check_samples(owner, x=x, t=t, weight=weight)
     arrays = leaves(model)
     home = backend_of(arrays[0] if arrays else x)
-    widths = [dtype_name(a.dtype) for a in arrays if is_floating(a)]
-    width = widths[0] if widths else None
-    x = home.asarray(x, width)
-    if kind(t.dtype) == "integer" and len(t.shape) == 1 and (loss is None or loss.takes_labels):
-        t = home.asarray(t)
-        t = t if t.dtype == home.index_dtype else namespace(t).astype(t, home.index_dtype)
+    width = next((dtype_name(a.dtype) for a in arrays if is_floating(a)), None)
+    x = _place(owner, "x", x, home, width)
+    if (loss is None or loss.takes_labels) and _look_like_labels(t):
+        t = _place(owner, "t", t, home, None)
+        if kind(t.dtype) == "integer" and t.dtype != home.index_dtype:
+            t = namespace(t).astype(t, home.index_dtype)
     else:
-        t = home.asarray(t, width)
+        t = _place(owner, "t", t, home, width)
     if weight is not None:
-        weight = home.asarray(_check_data("weight", weight), width)
+        weight = _place(owner, "weight", weight, home, width)
         numbers = to_numpy(weight)
         if not (host.all(host.isfinite(numbers)) and host.all(numbers >= 0) and host.any(numbers > 0)):
-            raise ValueError("weight must be finite and at least 0, and not 0 for every sample")
+            raise ValueError(f"{owner}: weight must be finite and at least 0, and not 0 for every sample")
     return x, t, weight
 
 
-def _check_data(name: str, value: Any) -> Any:
-    if not is_array(value):
-        raise TypeError(f"{name} must be an array, got {describe(value)}; for a list: np.asarray(...)")
-    if kind(value.dtype) == "other" and dtype_name(value.dtype) != "bool":
-        raise TypeError(f"{name} must hold numbers, got {describe(value)}")
-    return value
+def _look_like_labels(t: Array) -> bool:
+    """Integers or booleans, one per sample; also a column of them, and the loss then says how to write it."""
+    return tuple(t.shape[1:]) in ((), (1,)) and not is_floating(t)
+
+
+def _place(owner: str, name: str, x: Array, home: Backend, width: str | None) -> Array:
+    try:
+        return home.asarray(x, width)
+    except (TypeError, ValueError) as error:
+        raise type(error)(f"{owner}: {name}: {error}") from None

@@ -38,7 +38,7 @@ def check_floating(owner: object, name: str, x: Array) -> str:
     """
     try:
         found = kind(x.dtype)
-        if found in ("float", "half"):
+        if found in ("float", "half") and (type(x) in one_device or is_array(x)):
             return found
     except (AttributeError, TypeError):
         pass
@@ -92,15 +92,19 @@ def check_same(owner: object, name: str, x: Array, other_name: str, other: Array
         complain_shape(owner, name, x, tuple(other.shape), f"the shape of {other_name}")
 
 
-def check_columns(owner: object, x: Array, W: Array, b: Array = None) -> None:
+NO_BIAS: Any = object()
+
+
+def check_columns(owner: object, x: Array, W: Array, b: Array = NO_BIAS) -> None:
     """``x`` is (N, D), one sample per row, for weights (D, H) and, where there is one, a bias (H,)."""
-    if type(x) is type(W) in one_device and x.dtype is W.dtype and x.ndim == W.ndim == 2:
-        if b is None:
+    if type(x) is type(W) in one_device and x.dtype is W.dtype and x.ndim == W.ndim == 2 and x.dtype.kind == "f":
+        if b is NO_BIAS:
             if x.shape[1] == W.shape[0]:
                 return
         elif type(b) is type(W) and b.dtype is W.dtype and x.shape[1:] + b.shape == W.shape:
             return
     check_alike(owner, "x", x, "W", W)
+    check_floating(owner, "x", x)
     if len(W.shape) != 2:
         complain_shape(owner, "W", W, "(D, H)", "one row per input, one column per output")
     if len(x.shape) != 2 or x.shape[1] != W.shape[0]:
@@ -108,7 +112,7 @@ def check_columns(owner: object, x: Array, W: Array, b: Array = None) -> None:
         complain_shape(
             owner, "x", x, f"(N, {W.shape[0]})", f"one sample per row, for W of shape {tuple(W.shape)}{hint}"
         )
-    if b is not None:
+    if b is not NO_BIAS:
         check_alike(owner, "b", b, "W", W)
         if b.shape != W.shape[1:]:
             complain_shape(owner, "b", b, tuple(W.shape[1:]), "one number per column of W")
@@ -134,7 +138,11 @@ def check_number(
     is_number = isinstance(value, Real) and not isinstance(value, bool)
     if not is_number:
         raise TypeError(f"{owner_name(owner)}: {name} must be a number, got {describe(value)}")
-    inside = math.isfinite(value) and low <= value and (value < high if open_high else value <= high)
+    try:
+        number = float(value)
+    except OverflowError:  # an integer that no float holds
+        number = math.inf
+    inside = math.isfinite(number) and low <= number and (number < high if open_high else number <= high)
     if not inside:
         ceiling = "" if high == math.inf else f" and {'<' if open_high else '<='} {high:g}"
         raise ValueError(f"{owner_name(owner)}: {name} must be finite, >= {low:g}{ceiling}, got {value!r}")

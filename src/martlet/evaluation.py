@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from typing import Any
+from numbers import Real
+from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, describe, namespace, to_numpy
-from martlet.batches import check_samples, place_data
+from martlet.backend import Array, describe, host, is_array, kind, to_numpy
+from martlet.batches import place_data
 from martlet.checks import complain_shape
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
+from martlet.optimizers import Optimizer
+
+if TYPE_CHECKING:
+    import numpy as np
 
 Metric = Callable[[Array, Array], float]
+
+KINDS = {"model": Layer, "loss": Loss, "optimizer": Optimizer}
+
+
+def check_kinds(owner: str, **given: Any) -> None:
+    """A model, a loss and an optimizer are what they must be; the loss gives one number."""
+    for name, value in given.items():
+        if not isinstance(value, KINDS[name]):
+            hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
+            raise TypeError(f"{owner}: {name} must be a martlet {KINDS[name].__name__}, got {describe(value)}{hint}")
+    loss = given.get("loss")
+    if loss is not None and loss.reduction == "none":
+        raise ValueError(
+            f'{owner}: the loss must be one number, but {type(loss).__name__} has reduction="none"; use "mean" or "sum"'
+        )
 
 
 def accuracy(model: Layer, x: Any, t: Any) -> float:
@@ -21,18 +41,28 @@ def accuracy(model: Layer, x: Any, t: Any) -> float:
     zero.  t: labels (N,), or shaped like the output (rows of probabilities; 0 and 1).  The data is moved
     to the model.
     """
-    return evaluate(model, x, t, metrics=("accuracy",))["accuracy"]
+    check_kinds("accuracy", model=model)
+    x, t, _ = place_data("accuracy", model, None, x, t)
+    return measure("accuracy", model, None, METRICS, x, t)["accuracy"]
 
 
-def _accuracy(y: Array, t: Array) -> float:
-    xp = namespace(y)
-    if len(y.shape) == 2 and y.shape[1] > 1 and t.shape in (y.shape, y.shape[:1]):
-        right = xp.argmax(y, axis=1) == (t if len(t.shape) == 1 else xp.argmax(t, axis=1))
-    elif y.shape == t.shape:
-        right = (y > 0) == (t > 0.5)
+def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
+    classes = y.shape[1] if y.ndim == 2 else 1
+    if classes > 1 and t.shape == y.shape[:1]:
+        if kind(t.dtype) != "integer" or t.min() < 0 or t.max() >= classes:
+            raise ValueError(
+                f"accuracy: t must hold integer labels, 0 … {classes - 1}, got {t.dtype} from {t.min()} to {t.max()}"
+            )
+        right = host.argmax(y, axis=1) == t
+    elif y.shape != t.shape:
+        hint = "; write t[:, None]" if t.shape == y.shape[:1] else ""
+        hint = "; write t[:, 0]" if t.shape == (len(y), 1) else hint
+        complain_shape("accuracy", "t", t, tuple(y.shape), f"the shape of the output{hint}")
+    elif classes > 1:
+        right = host.argmax(y, axis=1) == host.argmax(t, axis=1)
     else:
-        complain_shape("accuracy", "t", t, tuple(y.shape), "the shape of the output")
-    return int(xp.count_nonzero(right)) / right.size
+        right = (y > 0) == (t > 0.5)
+    return float(host.mean(right))
 
 
 METRICS: dict[str, Metric] = {"accuracy": _accuracy}
@@ -52,15 +82,24 @@ def evaluate(
     A metric is a name ("accuracy"), or in a mapping a function of output and target, both NumPy arrays,
     that gives a number.
     """
+    check_kinds("evaluate", model=model)
+    if loss is not None:
+        check_kinds("evaluate", loss=loss)
     functions = named_metrics("evaluate", metrics)
-    x, t, weight = place_data(model, loss, x, t, weight)
-    check_samples("evaluate", x=x, t=t, weight=weight)
-    return measure(model, loss, functions, x, t, weight)
+    x, t, weight = place_data("evaluate", model, loss, x, t, weight)
+    return measure("evaluate", model, loss, functions, x, t, weight)
 
 
 def measure(
-    model: Layer, loss: Loss | None, metrics: Mapping[str, Metric], x: Array, t: Array, weight: Array | None = None
+    owner: str,
+    model: Layer,
+    loss: Loss | None,
+    metrics: Mapping[str, Metric],
+    x: Array,
+    t: Array,
+    weight: Array | None = None,
 ) -> dict[str, float]:
+    """The loss and the metrics on data that has been placed, each a number on the host."""
     y = model.predict(x)
     found: dict[str, float] = {}
     if loss is not None:
@@ -68,22 +107,42 @@ def measure(
         loss.check_targets(y, t)
         found["loss"] = float(to_numpy(value))
     if metrics:
-        host_y, host_t = to_numpy(y), to_numpy(t)
-        found.update((name, float(function(host_y, host_t))) for name, function in metrics.items())
+        views = _read_only(y), _read_only(t)
+        for name, function in metrics.items():
+            found[name] = _number(owner, name, function(*views))
     return found
 
 
+def _read_only(x: Array) -> np.ndarray:
+    """An array on the host that cannot be written to: on the CPU its memory may be the user's own."""
+    view = to_numpy(x).view()
+    view.flags.writeable = False
+    return view
+
+
+def _number(owner: str, name: str, value: Any) -> float:
+    if isinstance(value, Real):
+        return float(value)
+    if is_array(value) and value.shape == () and kind(value.dtype) != "other":
+        return float(to_numpy(value))
+    raise TypeError(f"{owner}: the metric {name!r} must give a number, got {describe(value)}")
+
+
 def named_metrics(owner: str, metrics: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:
-    if isinstance(metrics, str):
-        metrics = (metrics,)
-    named: dict[str, Metric] = dict(metrics) if isinstance(metrics, Mapping) else {}
-    for name in () if isinstance(metrics, Mapping) else metrics:
-        if name not in METRICS:
+    """The functions of the metrics that are asked for, by name."""
+    known = metrics if isinstance(metrics, Mapping) else METRICS
+    names = (metrics,) if isinstance(metrics, str) or not isinstance(metrics, Iterable) else tuple(metrics)
+    for name in names:
+        if not isinstance(name, str):
+            raise TypeError(
+                f'{owner}: metrics must be names or a mapping {{"name": function}}, got {describe(metrics)}'
+            )
+        if name == "loss":
+            raise ValueError(f'{owner}: a metric cannot have the name "loss", under which the loss is given back')
+        if name not in known:
             raise ValueError(
                 f'{owner}: there is no metric {name!r}; known: {", ".join(METRICS)}; your own: {{"name": function}}'
             )
-        named[name] = METRICS[name]
-    for name, function in named.items():
-        if not callable(function):
-            raise TypeError(f"{owner}: the metric {name!r} must be a function of (y, t), got {describe(function)}")
-    return named
+        if not callable(known[name]):
+            raise TypeError(f"{owner}: the metric {name!r} must be a function of (y, t), got {describe(known[name])}")
+    return {name: known[name] for name in names}

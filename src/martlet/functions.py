@@ -7,28 +7,30 @@ beside arrays throughout, because a NumPy scalar would widen float32 to float64.
 from __future__ import annotations
 
 from martlet.backend import Array, describe, device_of, dtype_name, float_width, kind, namespace
-from martlet.checks import check_array, check_count, check_floating
+from martlet.checks import check_array, check_count, check_floating, complain_shape
 
 
-def sigmoid(x: Array) -> Array:
-    """1 / (1 + exp(-x)), element by element.
+def sigmoid(x: Array, *, owner: object = "sigmoid") -> Array:
+    """1 / (1 + exp(-x)), element by element.  ``owner`` is who complains about an x that is no array of floats.
 
     The textbook formula overflows at large negative x.  exp(x) / (1 + exp(x)) keeps its digits there, and
     would overflow at large positive x, where it has long been 1: it is so from x = 37.5 on in float64, from
     8.3 in float16, and exp is not asked for more than these need.
     """
-    enough = 10.0 if check_floating("sigmoid", "x", x) == "half" else 40.0
+    enough = 10.0 if check_floating(owner, "x", x) == "half" else 40.0
     xp = namespace(x)
     exps = xp.exp(xp.minimum(x, enough))
     return exps / (1.0 + exps)
 
 
-def softmax(x: Array) -> Array:
+def softmax(x: Array, *, owner: object = "softmax") -> Array:
     """exp(x) / sum(exp(x)) over the last axis: each row becomes a probability distribution.
 
     Subtracting the row's maximum changes nothing in the quotient and keeps exp from overflowing.
     """
-    check_floating("softmax", "x", x)
+    check_floating(owner, "x", x)
+    if len(x.shape) == 0 or x.shape[-1] == 0:
+        complain_shape(owner, "x", x, "(..., C)", "at least one class along the last axis")
     exps, total = shifted_exp(x)[1:]
     return exps / total
 

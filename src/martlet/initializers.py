@@ -64,7 +64,12 @@ def draw(
         initializer = glorot()
     if not callable(initializer):
         raise TypeError(f"{owner}.init: initializer must be a function of (shape, rng), got {describe(initializer)}")
+    name = getattr(initializer, "__name__", "")
+    if globals().get(name) is initializer:  # initializers.he where initializers.he() was meant
+        raise TypeError(f"{owner}.init: initializer is the function {name} itself; write initializers.{name}()")
     numbers = host.asarray(initializer(shape, rng))
+    if numbers.dtype.kind not in "fiu":
+        raise TypeError(f"{owner}.init: the initializer must give numbers, got an array of {numbers.dtype}")
     if numbers.shape != shape:
         raise ValueError(f"{owner}.init: the initializer gave shape {numbers.shape}, expected {shape}")
     target = as_backend(backend, dtype)

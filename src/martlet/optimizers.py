@@ -38,7 +38,7 @@ class Optimizer:
     State: ClassVar[type[State]]
     memories: ClassVar[tuple[str, ...]] = ()
     numbers: ClassVar[tuple[str, ...]] = ()
-    _asks_for_t: ClassVar[bool]
+    _arguments: ClassVar[tuple[str, ...]]  # of rule, after p, g and the memories
     _name: ClassVar[str]  # of update, in its errors
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
@@ -46,7 +46,12 @@ class Optimizer:
         dataclasses.dataclass(frozen=True, kw_only=True)(cls)
         cls.numbers = tuple(f.name for f in dataclasses.fields(cls) if f.type in ("float", float))  # type: ignore[arg-type]
         cls._name = f"{cls.__name__}.update"
-        cls._asks_for_t = "t" in inspect.signature(cls.rule).parameters
+        cls._arguments = tuple(inspect.signature(cls.rule).parameters)[3 + len(cls.memories) :]
+        unknown = set(cls._arguments) - {"t", *cls.numbers}
+        if unknown:
+            raise TypeError(
+                f"{cls.__name__}.rule takes {', '.join(sorted(unknown))}, which is no number of {cls.__name__}"
+            )
         # The state's class follows from the optimizer's: a 0-d array per number, a tree per memory.
         annotations = {**dict.fromkeys(cls.numbers, Array), **dict.fromkeys(cls.memories, Any)}
         body = {
@@ -58,12 +63,12 @@ class Optimizer:
         body["__doc__"] = f"What {cls.__name__} carries from step to step: {', '.join(('step', *annotations))}."
         cls.State = type("State", (State,), body)
 
-    def rule(self, p: Array, g: Array, *memory: Array, **numbers: Array) -> tuple[Array, ...]:
+    def rule(self, p: Array, g: Array, *memory_and_numbers: Array) -> tuple[Array, ...]:
         """One array's step: from parameter, gradient and memories to the new parameter and memories.
 
-        The optimizer's numbers come as 0-d arrays of p's dtype, and so does the number of this step,
-        from 1, if a parameter ``t`` asks for it.  Half precision comes here as float32, and its
-        memories stay so.
+        After p, g and the memories a rule names, in any order, the optimizer's numbers that it needs, and
+        ``t`` if it needs the number of this step, from 1.  They come as 0-d arrays of p's dtype.  Half
+        precision comes here as float32, and its memories stay so.
         """
         raise NotImplementedError(f"{owner_name(self)} has no rule")
 
@@ -79,7 +84,12 @@ class Optimizer:
         somewhere = arrays or leaves(model)
         where = backend_of(somewhere[0]) if somewhere else as_backend(None)
         width = "float64" if "float64" in {dtype_name(p.dtype) for p in arrays} else "float32"
-        fields: dict[str, Any] = {name: where.asarray(getattr(self, name), width) for name in self.numbers}
+        fields: dict[str, Any] = {}
+        for name in self.numbers:
+            number = float(getattr(self, name))
+            if abs(number) > float(host.finfo(width).max):
+                raise ValueError(f"{owner_name(self)}.init: {name}={number:g} is too large for {width}")
+            fields[name] = where.asarray(number, width)
         for name in self.memories:
             fields[name] = part and map_leaves(lambda p: namespace(p).zeros_like(wide(p)), part)
         return self.State(step=where.xp.zeros((), dtype=where.xp.int32, device=where.device), **fields)
@@ -95,54 +105,58 @@ class Optimizer:
                 f"{self._name}: state must come from {type(self).__name__}.init, got {type(state).__name__}"
             )
         if grad is not None and type(grad) is not type(model):
-            raise TypeError(f"{self._name}: model is {type(model).__name__}, but grad is {type(grad).__name__}")
-        step = namespace(state.step).asarray(state.step + 1)
-        changes: dict[str, Any] = {"step": step}
+            raise TypeError(f"{self._name}: model is {describe(model)}, but grad is {describe(grad)}")
+        changes: dict[str, Any] = {"step": namespace(state.step).asarray(state.step + 1)}
         if grad is not None:
-            places: list[Place] = []
-            model = open_copy(grad, model, places)
-            columns: list[list[Place]] = []
-            for memory in self.memories:
-                columns.append([])
-                changes[memory] = open_copy(grad, getattr(state, memory), columns[-1])
-            self._write(places, columns, state, step)
+            model, opened = self._open("model", grad, model)
+            slots = []
+            for name in self.memories:
+                changes[name], places = self._open("state", grad, getattr(state, name))
+                slots.append(places)
+            self._write(opened, slots, state, changes["step"])
         return model, remake(state, changes)
 
-    def _write(self, places: list[Place], columns: list[list[Place]], state: Any, step: Array) -> None:
-        """Put the new arrays into copies that are still open: the model's, and in columns each memory's."""
+    def _open(self, name: str, grad: Any, tree: Any) -> tuple[Any, list[Place]]:
+        """A copy of model or memory, and the places in it that the gradient will change."""
+        places: list[Place] = []
+        try:
+            return open_copy(grad, tree, places), places
+        except ValueError as error:
+            raise ValueError(f"{self._name}: gradient and {name} do not belong together: {error}") from None
+
+    def _write(self, opened: list[Place], slots: list[list[Place]], state: Any, step: Array) -> None:
+        """Put the new arrays into copies that are still open: the model's, and those of its memories."""
         dtype = None
-        for i, (fields, name, g) in enumerate(places):
+        for i, (fields, name, g) in enumerate(opened):
             p = fields[name]
             check_same(self._name, "a gradient", g, "its array", p)
             if p.dtype is not dtype:  # a model may hold arrays of several dtypes
                 dtype = p.dtype
                 rule, numbers = self._rule_for(p, state, step)
-            if not columns:
-                (fields[name],) = rule(p, g, **numbers)
+            if not slots:
+                (fields[name],) = rule(p, g, *numbers)
                 continue
-            memory = [column[i][0] for column in columns]
-            before = [array for row in memory if (array := row[name]) is not None]
-            if len(before) < len(memory):
-                raise ValueError(f"{self._name}: the state has no memory of an array that has a gradient")
-            fields[name], *after = rule(p, g, *before, **numbers)
-            for row, array in zip(memory, after, strict=True):
-                row[name] = array
+            rows = [places[i][0] for places in slots]
+            memory = [row[name] for row in rows]
+            for m in memory:
+                check_same(self._name, "the state", m, "its array", wide(p))
+            fields[name], *after = rule(p, g, *memory, *numbers)
+            for row, m in zip(rows, after, strict=True):
+                row[name] = m
 
-    def _rule_for(self, p: Array, state: Any, step: Array) -> tuple[Rule, dict[str, Array]]:
+    def _rule_for(self, p: Array, state: Any, step: Array) -> tuple[Rule, list[Array]]:
         """The rule for arrays like ``p``, and its numbers in the dtype it computes in: a wider one would widen p."""
         check_place(self._name, "state", step, "the model", p)
         xp, half = namespace(p), kind(p.dtype) == "half"
         dtype = xp.float32 if half else p.dtype
-        numbers = {}
-        for number in self.numbers:
-            x = getattr(state, number)
-            numbers[number] = x if x.dtype == dtype else xp.astype(x, dtype)
-        if self._asks_for_t:
-            numbers["t"] = xp.astype(step, dtype)
+        numbers = []
+        for name in self._arguments:
+            x = step if name == "t" else getattr(state, name)
+            numbers.append(x if x.dtype == dtype else xp.astype(x, dtype))
         return self._half_rule if half else self.rule, numbers
 
-    def _half_rule(self, p: Array, g: Array, *memory: Array, **numbers: Array) -> tuple[Array, ...]:
-        new, *after = self.rule(wide(p), wide(g), *memory, **numbers)
+    def _half_rule(self, p: Array, g: Array, *memory_and_numbers: Array) -> tuple[Array, ...]:
+        new, *after = self.rule(wide(p), wide(g), *memory_and_numbers)
         return namespace(p).astype(new, p.dtype), *after
 
 
@@ -154,7 +168,7 @@ class SGD(Optimizer):
     def __post_init__(self) -> None:
         check_number(self, "lr", self.lr, 0.0)
 
-    def rule(self, p, g, *, lr):
+    def rule(self, p, g, lr):
         return (p - lr * g,)
 
 
@@ -174,7 +188,7 @@ class Momentum(Optimizer):
         check_number(self, "lr", self.lr, 0.0)
         check_number(self, "momentum", self.momentum, 0.0, 1.0, open_high=True)
 
-    def rule(self, p, g, v, *, lr, momentum):
+    def rule(self, p, g, v, lr, momentum):
         v = momentum * v - lr * g
         return p + v, v
 
@@ -199,7 +213,7 @@ class Adam(Optimizer):
         check_number(self, "beta2", self.beta2, 0.0, 1.0, open_high=True)
         check_number(self, "eps", self.eps, 0.0)
 
-    def rule(self, p, g, m, v, *, t, lr, beta1, beta2, eps):
+    def rule(self, p, g, m, v, t, lr, beta1, beta2, eps):
         m = beta1 * m + (1.0 - beta1) * g
         v = beta2 * v + (1.0 - beta2) * (g * g)
         root = namespace(p).sqrt(v / one_minus_power(beta2, t))

@@ -12,7 +12,8 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import Array, backend_of, describe, dtype_name, to_numpy
+from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, is_array, is_floating, to_numpy
+from martlet.checks import check_array, check_count, complain_shape
 from martlet.layer import Layer
 from martlet.tree import leaves
 
@@ -39,13 +40,12 @@ def loss_curve(history: Any, *, ax: Any = None, log: bool = False) -> Any:
     runs = history if isinstance(history, Mapping) else {"training loss": history}
     curves = {}
     for name, run in runs.items():
-        curves[str(name)] = getattr(run, "loss", run)
+        curves[str(name)] = _losses(name, getattr(run, "loss", run))
         if getattr(run, "validation_loss", None):
             label = "validation loss" if run is history else f"{name}, validation"
-            curves[label] = run.validation_loss
-    for name, curve in curves.items():
-        if np.ndim(curve) != 1 or len(curve) == 0:
-            raise ValueError(f"loss_curve: {name} must be a list with one loss per epoch, got {describe(curve)}")
+            curves[label] = _losses(label, run.validation_loss)
+    if not curves:
+        raise ValueError("loss_curve: history is empty, so there is no loss to draw")
     ax = _axes(ax)
     for i, (name, curve) in enumerate(curves.items()):
         epochs = np.arange(1, len(curve) + 1)
@@ -60,25 +60,39 @@ def loss_curve(history: Any, *, ax: Any = None, log: bool = False) -> Any:
     return ax
 
 
+def _losses(name: object, curve: Any) -> np.ndarray:
+    try:
+        numbers = to_numpy(curve) if is_array(curve) else np.asarray(curve)
+    except (TypeError, ValueError):  # rows of several lengths
+        numbers = np.empty(0)
+    if numbers.ndim != 1 or numbers.size == 0 or numbers.dtype.kind not in "iuf":
+        raise ValueError(f"loss_curve: {name} must be a list with one loss per epoch, got {describe(curve)}")
+    return numbers
+
+
 def decision_boundary(model: Layer, x: Array, t: Array, *, ax: Any = None, resolution: int = 300) -> Any:
     """The plane, shaded by the class that the model finds in each point, with the samples on top.
 
     x: (N, 2); t: labels (N,), or rows (N, C), or (N, 1) with 0 and 1.  Samples that the model gets wrong
     are ringed.  ``resolution``: points of the grid per axis.  Returns the Axes.
     """
-    points, labels = np.asarray(to_numpy(x), dtype=np.float64), _labels(to_numpy(t))
+    if not isinstance(model, Layer):
+        raise TypeError(f"decision_boundary: model must be a martlet Layer, got {describe(model)}")
+    check_count("decision_boundary", "resolution", resolution, 2)
+    points = _numbers("x", x)
     if points.ndim != 2 or points.shape[1] != 2:
-        raise ValueError(f"decision_boundary: x has shape {points.shape}, expected (N, 2)")
+        complain_shape("decision_boundary", "x", points, "(N, 2)", "one point of the plane per row")
+    labels = _labels(_numbers("t", t))
     if labels.shape != points.shape[:1]:
-        raise ValueError(f"decision_boundary: t has shape {labels.shape}, expected {points.shape[:1]}")
-    ax = _axes(ax)
+        complain_shape("decision_boundary", "t", labels, points.shape[:1], "one label per sample")
     low, high = points.min(axis=0), points.max(axis=0)
-    margin = 0.08 * np.max(high - low)
+    margin = 0.08 * np.max(high - low) or 1.0
     grid = [np.linspace(a, b, resolution) for a, b in zip(low - margin, high + margin, strict=True)]
     plane = np.stack(np.meshgrid(*grid), axis=-1)
     decided = _decide(model, plane.reshape(-1, 2)).reshape(resolution, resolution)
     wrong = _decide(model, points) != labels
 
+    ax = _axes(ax)
     from matplotlib.colors import ListedColormap
 
     classes = int(max(labels.max(), decided.max())) + 1
@@ -118,16 +132,31 @@ def decision_boundary(model: Layer, x: Array, t: Array, *, ax: Any = None, resol
     return ax
 
 
+def _numbers(name: str, x: Array) -> np.ndarray:
+    check_array("decision_boundary", name, x)
+    numbers = as_backend("numpy").asarray(x, "float64")
+    if numbers.size == 0:
+        raise ValueError(f"decision_boundary: there are no samples in {name}")
+    if not np.isfinite(numbers).all():
+        wanted = "labels or probabilities" if name == "t" else "numbers"
+        raise ValueError(f"decision_boundary: {name} holds NaN or infinity, expected finite {wanted}")
+    return numbers
+
+
 def _labels(t: np.ndarray) -> np.ndarray:
     if t.ndim == 2:
         return np.argmax(t, axis=1) if t.shape[1] > 1 else (t[:, 0] > 0.5).astype(int)
+    if t.min() < 0 or (t % 1 != 0).any():
+        found = f"numbers from {t.min():g} to {t.max():g}"
+        raise ValueError(f"decision_boundary: t must hold labels, which are 0, 1, 2 …, got {found}")
     return t.astype(int)
 
 
 def _decide(model: Layer, points: np.ndarray) -> np.ndarray:
     """The class of each point, computed where the model is, in its dtype, a slice at a time."""
     arrays = leaves(model)
-    home, width = backend_of(arrays[0]), dtype_name(arrays[0].dtype)
+    home = backend_of(arrays[0] if arrays else points)
+    width = next((dtype_name(a.dtype) for a in arrays if is_floating(a)), None)
     found = []
     for start in range(0, len(points), 65_536):
         y = to_numpy(model.predict(home.asarray(points[start : start + 65_536], width)))

@@ -11,15 +11,25 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from martlet.backend import Array, Backend, backend_of, describe, generator, host, to_numpy
-from martlet.batches import batches, check_samples, place_data
+from martlet.backend import (
+    Array,
+    Backend,
+    backend_of,
+    describe,
+    dtype_name,
+    generator,
+    host,
+    is_floating,
+    to_numpy,
+)
+from martlet.batches import batches, check_batches, place_data
 from martlet.checks import check_count
-from martlet.evaluation import Metric, measure, named_metrics
+from martlet.evaluation import Metric, check_kinds, measure, named_metrics
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
 from martlet.optimizers import Optimizer
 from martlet.progress import LossLog, progress_bar
-from martlet.tree import learned, leaves
+from martlet.tree import Tree, learned, leaves, named_leaves, rebuild
 
 if TYPE_CHECKING:
     import numpy as np
@@ -33,10 +43,8 @@ def gradient(model: L, loss: Loss, x: Any, t: Array, weight: Array | None = None
     ``value, grad, model = gradient(model, loss, x, t)``; then ``grad[0].W`` is dL/dW of the first layer.
     x, t and weight must be on the model's device, in its dtype (``fit`` sees to that by itself).
     """
-    if loss.reduction == "none":
-        raise ValueError(
-            f'{type(loss).__name__}: a gradient needs one number; use reduction="mean" or "sum", not "none"'
-        )
+    if not (isinstance(model, Layer) and isinstance(loss, Loss) and loss.reduction != "none"):
+        check_kinds("gradient", model=model, loss=loss)
     y, cache = model.forward(x)
     value, loss_cache = loss.forward(y, t, weight)
     _, grad = model.backward(cache, loss.backward(loss_cache))
@@ -47,6 +55,8 @@ def train_step(
     model: L, loss: Loss, optimizer: Optimizer, state: Any, x: Any, t: Array, weight: Array | None = None
 ) -> tuple[L, Any, Array]:
     """One step of training as a pure function: the new model, the new state, and the loss before the step."""
+    if not (isinstance(model, Layer) and isinstance(loss, Loss) and isinstance(optimizer, Optimizer)):
+        check_kinds("train_step", model=model, loss=loss, optimizer=optimizer)
     value, grad, model = gradient(model, loss, x, t, weight)
     model, state = optimizer.update(model, grad, state)
     return model, state, value
@@ -104,15 +114,20 @@ def fit(
 
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on.
     """
-    _check_run(model, loss, optimizer)
+    check_kinds("fit", model=model, loss=loss, optimizer=optimizer)
+    if not leaves(learned(model)):
+        raise ValueError("fit: the model has nothing to learn")
     check_count("fit", "epochs", epochs, 0)
-    check_count("fit", "batch_size", batch_size)
+    check_batches("fit", batch_size, last)
+    _check_switch("shuffle", shuffle)
+    if progress is not None:
+        _check_switch("progress", progress)
     functions = named_metrics("fit", metrics)
     rng = _generator(seed)
     model = model.to(backend)
     loss = loss.to(backend_of(leaves(model)[0]))
-    x, t, weight = place_data(model, loss, x, t, weight)
-    count = check_samples("fit", x=x, t=t, weight=weight)
+    x, t, weight = place_data("fit", model, loss, x, t, weight)
+    count = x.shape[0]
     _check_targets(model, loss, x, t, batch_size)
     if last == "drop" and count < batch_size:
         raise ValueError(f'fit: last="drop" leaves no batch: batch_size={batch_size} is more than {count} samples')
@@ -135,23 +150,17 @@ def fit(
             history.state = state
             bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
             if functions:
-                _append(history.metrics, measure(model, None, functions, x, t))
+                _append(history.metrics, measure("fit", model, None, functions, x, t))
             if held_out is not None:
-                found = measure(model, loss, functions, *held_out)
+                found = measure("fit: validation", model, loss, functions, *held_out)
                 history.validation_loss.append(found.pop("loss"))
                 _append(history.validation_metrics, found)
     return model, history
 
 
-def _check_run(model: Any, loss: Any, optimizer: Any) -> None:
-    for name, value, wanted in (("model", model, Layer), ("loss", loss, Loss), ("optimizer", optimizer, Optimizer)):
-        if not isinstance(value, wanted):
-            hint = f"; write {value.__name__}(...)" if isinstance(value, type) else ""
-            raise TypeError(f"fit: {name} must be a martlet {wanted.__name__}, got {describe(value)}{hint}")
-    if not leaves(learned(model)):
-        raise ValueError("fit: the model has nothing to learn")
-    if loss.reduction == "none":
-        raise ValueError('fit: the loss must be one number; use reduction="mean" or "sum", not "none"')
+def _check_switch(name: str, value: Any) -> None:
+    if not isinstance(value, bool):
+        raise TypeError(f"fit: {name} must be True or False, got {describe(value)}")
 
 
 def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> None:
@@ -167,8 +176,7 @@ def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tup
         return None
     if not isinstance(validation, tuple) or len(validation) != 2:
         raise TypeError(f"fit: validation must be a tuple (x, t), got {describe(validation)}")
-    x, t, _ = place_data(model, loss, *validation, None)
-    check_samples("fit: validation", x=x, t=t)
+    x, t, _ = place_data("fit: validation", model, loss, *validation)
     _check_targets(model, loss, x, t, batch_size)
     return x, t
 
@@ -181,9 +189,10 @@ def _generator(seed: Any) -> np.random.Generator:
 
 
 def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
-    """A new state, or a copy of the given one on the model's device, if it is this optimizer's."""
+    """A new state, or a copy of the given one where the model is, if it is this optimizer's and this model's."""
+    new = optimizer.init(model)
     if state is None:
-        return optimizer.init(model)
+        return new
     if type(state) is not optimizer.State:
         raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__name__}")
     for name in optimizer.numbers:
@@ -193,7 +202,22 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
                 f"fit: the state has {name}={kept:g}, but the optimizer {name}={wanted:g}; to go on with the "
                 f'optimizer\'s: state=martlet.replace(state, {{"{name}": {wanted:g}}})'
             )
-    return state.to(backend_of(leaves(model)[0]))
+    shapes, wanted = _shapes(state), _shapes(new)
+    for name in wanted | shapes:
+        if shapes.get(name) != wanted.get(name):
+            raise ValueError(
+                f"fit: state is of another model: the shape of its {name} is {shapes.get(name)}, "
+                f"expected {wanted.get(name)}"
+            )
+    home = backend_of(leaves(model)[0])
+    pairs = zip(leaves(state), leaves(new), strict=True)
+    return rebuild(
+        state, [home.asarray(x, dtype_name(y.dtype) if is_floating(y) else None, copy=True) for x, y in pairs]
+    )
+
+
+def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
+    return {name: tuple(x.shape) for name, x in named_leaves(tree).items()}
 
 
 def _append(curves: dict[str, list[float]], found: dict[str, float]) -> None:

@@ -49,6 +49,7 @@ def kept() -> Any:
 class Tree:
     """A frozen dataclass of leaves, subtrees and settings.  Compare identity, not value (``==`` is ``is``)."""
 
+    _learns: typing.ClassVar[bool] = True  # False on a class whose arrays are held still, whatever they are
     _leaves: typing.ClassVar[dict[str, bool]]  # leaf name -> is it learned?
     _rest: typing.ClassVar[tuple[str, ...]]  # subtrees and settings, told apart by value
 
@@ -72,11 +73,14 @@ class Tree:
     def __post_init__(self) -> None:
         for name in self._leaves:
             value = getattr(self, name)
-            if (
-                isinstance(value, Real | str | list | tuple | dict)
-                or getattr(getattr(value, "dtype", None), "kind", "f") in "OSU"
-            ):
+            if isinstance(value, Real | str | list | tuple | dict) or holds_objects(value):
                 raise TypeError(self._refusal(name, value))
+        for name in self._rest:
+            value = getattr(self, name)
+            if isinstance(value, Real) and is_array(value):  # a NumPy scalar, which would widen what it meets
+                self.__dict__[name] = value.item()  # type: ignore[attr-defined]
+            else:
+                _check_setting(type(self).__name__, name, value)
 
     def _refusal(self, name: str, value: object) -> str:
         return f"{type(self).__name__}: {name} must be an array, got {describe(value)}"
@@ -128,6 +132,25 @@ def _marks_leaf(cls: type, name: str, annotation: Any) -> bool:
     return False
 
 
+def holds_objects(x: Any) -> bool:
+    """Whether an array holds Python objects or words, and not numbers."""
+    return getattr(getattr(x, "dtype", None), "kind", "f") in "OSU"
+
+
+def _check_setting(owner: str, name: str, value: Any) -> None:
+    """Refuse arrays and layers where nothing would find them: they would never be learned, moved or saved."""
+    if is_array(value):
+        raise TypeError(f"{owner}: {name} is an array, so annotate it: {name}: Array (or {name}: Array = kept())")
+    if not isinstance(value, tuple | list | dict | set):
+        return
+    items = list(value.values()) if isinstance(value, dict) else list(value)
+    trees = [isinstance(item, Tree) for item in items if item is not None]
+    if any(trees) and not (isinstance(value, tuple) and all(trees)):
+        raise TypeError(f"{owner}: {name} must be a tuple of layers and nothing else, got {describe(value)}")
+    if any(is_array(item) for item in items if not isinstance(item, Real)):
+        raise TypeError(f"{owner}: {name} holds arrays; give each a field of its own, annotated Array")
+
+
 def _contains_array(annotation: Any) -> bool:
     return annotation is Array or any(map(_contains_array, typing.get_args(annotation)))
 
@@ -173,21 +196,21 @@ def named_leaves(tree: Tree | tuple[Any, ...] | None, prefix: str = "") -> dict[
 
 def names(tree: Tree) -> tuple[str, ...]:
     """The names of a tree's arrays, as ``replace`` takes them and a checkpoint writes them."""
-    return tuple(named_leaves(tree))
+    return tuple(named_leaves(_check_tree("names", tree)))
 
 
 def leaves(tree: Tree | None) -> list[Array]:
-    """The arrays of a tree, in the order of their names: what ``rebuild`` puts back."""
-    return list(named_leaves(tree).values())
+    """The arrays of a tree, in the order of their names: what ``rebuild`` puts back.  None has none."""
+    return [] if tree is None else list(named_leaves(_check_tree("leaves", tree)).values())
 
 
 def rebuild(tree: T, arrays: Iterable[Array]) -> T:
     """The same tree around other arrays, given in the order of ``leaves``.  Bypasses ``__init__``."""
-    source = iter(arrays)
-    new = map_leaves(lambda _: next(source), tree)
-    if next(source, None) is not None:
-        raise ValueError("rebuild: more arrays than the tree has leaves")
-    return new
+    wanted, given = len(leaves(tree)), list(arrays)
+    if len(given) != wanted:
+        raise ValueError(f"rebuild: {type(tree).__name__} has {wanted} arrays, got {len(given)}")
+    source = iter(given)
+    return map_leaves(lambda _: next(source), tree)
 
 
 def map_leaves(function: Callable[[Array], Array], tree: T) -> T:
@@ -216,71 +239,35 @@ def remake(tree: T, changed: Mapping[str, Any]) -> T:
 def replace(tree: T, changes: Mapping[str, Any]) -> T:
     """The same tree with other arrays under the given names: ``replace(model, {"0.W": W})``.
 
-    The names are those of ``names(tree)``; the name of a subtree ("0") takes a tree.  A Python number
-    takes the place of a 0-d array: ``replace(state, {"lr": 0.01})``.  Raises ValueError for a name that
-    the tree does not have and TypeError for what is not an array.
+    The names are those of ``names(tree)``.  A Python number takes the place of a 0-d array:
+    ``replace(state, {"lr": 0.01})``.  Raises ValueError for a name that the tree does not have and
+    TypeError for what is not an array.
     """
-    return _replace(tree, dict(changes), tree)
-
-
-def _replace(tree: Any, changes: dict[str, Any], root: Tree) -> Any:
-    if isinstance(tree, tuple):
-        owned = {str(i): i for i in range(len(tree)) if tree[i] is not None}
-        items = list(tree)
-        for head, inner in _by_head(changes).items():
-            if head not in owned:
-                raise _unknown(head, root)
-            items[owned[head]] = _replace_child(items[owned[head]], inner, root)
-        return tuple(items)
-    changed: dict[str, Any] = {}
-    for head, inner in _by_head(changes).items():
-        if head in tree._leaves and set(inner) == {""}:
-            changed[head] = _leaf_like(getattr(tree, head), head, inner[""])
-        elif head in tree._rest and head != "layers" and is_tree(getattr(tree, head)):
-            changed[head] = _replace_child(getattr(tree, head), inner, root)
-        elif "layers" in tree._rest and isinstance(tree.layers, tuple):
-            spread = {f"{head}.{rest}".rstrip("."): value for rest, value in inner.items()}
-            changed["layers"] = _replace(changed.get("layers", tree.layers), spread, root)
-        else:
-            raise _unknown(head, root)
-    return remake(tree, changed)
-
-
-def _replace_child(child: Any, inner: dict[str, Any], root: Tree) -> Any:
-    if "" not in inner:
-        return _replace(child, inner, root)
-    if not is_tree(inner[""]):
-        raise TypeError(f"replace: a subtree can only be replaced by a tree, got {describe(inner[''])}")
-    return inner[""]
-
-
-def _by_head(changes: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    """{"0.W": a, "0.b": b} -> {"0": {"W": a, "b": b}}"""
-    grouped: dict[str, dict[str, Any]] = {}
+    arrays = named_leaves(_check_tree("replace", tree))
+    if not isinstance(changes, Mapping):
+        raise TypeError(f"replace: changes must be a mapping from names to arrays, got {describe(changes)}")
     for name, value in changes.items():
-        head, _, rest = name.partition(".")
-        grouped.setdefault(head, {})[rest] = value
-    return grouped
-
-
-def _unknown(name: str, root: Tree) -> ValueError:
-    return ValueError(
-        f"replace: {type(root).__name__} has no array named {name!r}; its names are: {', '.join(names(root))}"
-    )
+        if not isinstance(name, str):
+            raise TypeError(f"replace: names are strings such as {next(iter(arrays), '0.W')!r}, got {describe(name)}")
+        if name not in arrays:
+            known = ", ".join(arrays) or "none"
+            raise ValueError(f"replace: {type(tree).__name__} has no array named {name!r}; its names are: {known}")
+        arrays[name] = _leaf_like(arrays[name], name, value)
+    return rebuild(tree, arrays.values())
 
 
 def _leaf_like(old: Array, name: str, value: Any) -> Array:
-    if (
-        isinstance(value, Real)
-        and not isinstance(value, bool)
-        and not is_array(value)
-        and old is not None
-        and old.shape == ()
-    ):
-        return namespace(old).asarray(value, dtype=old.dtype, device=device_of(old))
-    if not is_array(value):
+    if isinstance(value, Real) and not isinstance(value, bool) and old.shape == ():
+        return namespace(old).asarray(float(value), dtype=old.dtype, device=device_of(old))
+    if not is_array(value) or holds_objects(value):
         raise TypeError(f"replace: {name} must be an array, got {describe(value)}")
     return value
+
+
+def _check_tree(owner: str, tree: Any) -> Any:
+    if not isinstance(tree, Tree):
+        raise TypeError(f"{owner}: expected a tree (a layer, a loss or a state), got {describe(tree)}")
+    return tree
 
 
 # ----------------------------------------------------------------------- what is learned in a tree
@@ -295,7 +282,7 @@ def _learned(tree: Any) -> Any:
     if isinstance(tree, tuple):
         items = tuple(_learned(item) for item in tree)
         return items if any(item is not None for item in items) else None
-    if tree is None or getattr(tree, "frozen", False) is True:
+    if tree is None or not tree._learns:
         return None
     fields = {name: getattr(tree, name) if is_learned else None for name, is_learned in tree._leaves.items()}
     fields.update((name, _learned(value)) for name in tree._rest if is_tree(value := getattr(tree, name)))
@@ -315,6 +302,8 @@ def open_copy(guide: Any, tree: Any, places: list[Place]) -> Any:
     """
     kind = type(guide)
     if type(tree) is not kind or (kind is tuple and len(tree) != len(guide)):
+        if tree is None and not is_tree(_learned(guide)):
+            return None  # no memory, and nothing that would need it
         raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(tree)}: they must come from one model")
     if kind is tuple:
         parts = list(tree)

@@ -74,7 +74,7 @@ class Backend:
     xp: ModuleType = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
-        if self.name not in LIBRARIES:
+        if not isinstance(self.name, str) or self.name not in LIBRARIES:
             raise ValueError(f"backend={self.name!r} is unknown; choose one of: {', '.join(LIBRARIES)}")
         library = LIBRARIES[self.name]
         xp = library.load()
@@ -95,35 +95,44 @@ class Backend:
     def asarray(self, x: Any, dtype: str | None = None, *, copy: bool = False) -> Array:
         """``x`` as an array of this backend, on its device.
 
-        ``x`` may be a number, a (nested) list, or an array of any library.  Floating-point numbers
-        get the width ``dtype``; without it, arrays keep theirs and Python numbers get float32.
+        ``x`` may be a number, a (nested) list, or an array of any library.  ``dtype`` is a float width
+        to cast to; without it, arrays keep theirs, and Python's floats get the Backend's, or float32.
         An array of this library that needs no change is returned as it is unless ``copy``; whatever
         comes from elsewhere is copied, so that no memory is shared between two libraries.
+
+        Raises TypeError for what does not hold numbers, and ValueError for an unknown width and for
+        integers that do not fit into this library's.
         """
-        if is_array(x) and namespace(x) is self.xp:
+        width = None if dtype is None else float_width(dtype)
+        is_new = not is_array(x)
+        x = _plain(np.array(x) if is_new else x)
+        if kind(x.dtype) == "other" and dtype_name(x.dtype) != "bool":
+            raise TypeError(f"expected numbers, got an array of dtype {dtype_name(x.dtype)}")
+        if width is None and is_new and is_floating(x):
+            width = self.dtype or "float32"
+
+        if namespace(x) is self.xp:
+            x = self.library.detach(x)
             if copy:
                 x = self.xp.asarray(x, copy=True)
             if self.device is not None and device_of(x) != self.device:
                 import array_api_compat
 
                 x = array_api_compat.to_device(x, self.device)
-            wanted = self._find_dtype(dtype) if dtype else x.dtype
+            wanted = self._find_dtype(width) if width else x.dtype
             return x if x.dtype == wanted else self.xp.astype(x, wanted)
 
-        data = to_numpy(x) if is_array(x) else np.asarray(x)
-        if data.dtype.kind not in "biuf" and dtype_name(data.dtype) != "bfloat16":
-            raise TypeError(f"expected numbers, got an array of dtype {data.dtype}")
-        if data.dtype.kind in "bi" and dtype is None:
-            name = dtype_name(data.dtype)
-        elif dtype is None and not is_array(x):
-            name = "float32"
-        else:
-            name = dtype or dtype_name(data.dtype)
+        data = to_numpy(x)
+        wanted = self._find_dtype(width or dtype_name(data.dtype))
+        name = dtype_name(wanted)
+        narrows = kind(data.dtype) == kind(wanted) == "integer" and data.dtype != name
+        if narrows and (data.astype(name) != data).any():
+            raise ValueError(f'integers from {data.min()} to {data.max()} do not fit {name} on backend="{self.name}"')
         if name != "bfloat16" and data.dtype != name:  # cast here: fewer bytes travel
             data = data.astype(name)
         elif not self.library.copies:
             data = np.array(data, order="C")
-        return self.xp.asarray(data, dtype=self._find_dtype(name), device=self.device)
+        return self.xp.asarray(data, dtype=wanted, device=self.device)
 
     @property
     def index_dtype(self) -> Any:
@@ -139,6 +148,14 @@ class Backend:
         return to_numpy(x)
 
 
+def _plain(x: Array) -> Array:
+    """NumPy's scalars and memory maps as arrays like any other, in this machine's byte order."""
+    if not isinstance(x, np.ndarray | np.generic):
+        return x
+    x = np.asarray(x)
+    return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
 def generator(seed: int) -> np.random.Generator:
     """A random generator on the host.  What it draws is moved, so one seed gives the same numbers everywhere."""
     return np.random.default_rng(seed)
@@ -146,7 +163,10 @@ def generator(seed: int) -> np.random.Generator:
 
 def float_width(dtype: Any) -> str:
     """The name of a floating-point dtype given as a name or as any library's own object."""
-    name = dtype_name(dtype)
+    try:
+        name = dtype_name(dtype)
+    except TypeError:  # a list or the like, which cannot be looked up
+        name = ""
     if name not in ("float16", "bfloat16", "float32", "float64"):
         raise ValueError(f"dtype={dtype!r} is not a float width; choose float16, bfloat16, float32 or float64")
     return name

@@ -56,6 +56,8 @@ def namespace(x: Array) -> ModuleType:
 
 
 def _find_namespace(x: Array) -> ModuleType:
+    if {"matrix", "MaskedArray"} & {base.__name__ for base in type(x).__mro__}:
+        raise TypeError(f"expected a plain array, got {type(x).__name__}, whose arithmetic is its own")
     if isinstance(x, np.ndarray | np.generic):
         return host
     import array_api_compat
@@ -119,7 +121,7 @@ def alike(x: Array, y: Array) -> bool:
     """Whether two arrays may meet in one operation: the same library, dtype and device."""
     if type(x) is type(y) and x.dtype == y.dtype:
         return type(x) in one_device or _same_device(x, y)
-    if not is_array(x) or namespace(x) is not namespace(y) or x.dtype != y.dtype:
+    if not is_array(x) or not is_array(y) or namespace(x) is not namespace(y) or x.dtype != y.dtype:
         return False
     return _same_device(x, y)
 

@@ -66,6 +66,10 @@ class Library:
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x)
 
+    def detach(self, x: Array) -> Array:
+        """The same numbers, free of what the library would record for gradients of its own."""
+        return x
+
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         """Nothing to wait for: the library computes before it returns."""
 
@@ -108,6 +112,9 @@ class _Torch(Library):
         if near.dtype == torch.bfloat16:  # NumPy has no bfloat16; float32 holds each of its values
             near = near.float()
         return np.asarray(near.numpy())
+
+    def detach(self, x: Array) -> Array:
+        return x.detach() if x.requires_grad else x
 
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import torch

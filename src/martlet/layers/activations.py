@@ -25,7 +25,7 @@ class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)),  dx = dout · y (1 - y)"""
 
     def forward(self, x):
-        y = sigmoid(x)
+        y = sigmoid(x, owner=self)
         return y, y
 
     def backward(self, cache, dout):
@@ -70,7 +70,7 @@ class Softmax(Layer):
     """
 
     def forward(self, x):
-        y = softmax(x)
+        y = softmax(x, owner=self)
         return y, y
 
     def backward(self, cache, dout):

@@ -10,10 +10,11 @@ where it costs less and keeps more digits.
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any, NoReturn
 
-from martlet.backend import Array, host, kind, namespace, on_host, to_numpy
-from martlet.checks import check_alike, check_array, check_floating, check_place, complain_shape, owner_name
+from martlet.backend import Array, describe, host, kind, namespace, on_host, to_numpy
+from martlet.checks import check_alike, check_array, check_floating, check_place, check_same, complain_shape, owner_name
 from martlet.functions import is_class, shifted_exp, sigmoid, wide
 from martlet.tree import Tree
 
@@ -45,8 +46,9 @@ class Loss(Tree):
         returned, in float32.
         """
         half = check_floating(self, "y", y) == "half"
-        if 0 in y.shape or len(y.shape) == 0:
-            raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one sample")
+        if len(y.shape) == 0 or 0 in y.shape:
+            missing = "column" if len(y.shape) > 1 and y.shape[0] else "sample"
+            raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one {missing}")
         losses, cache = self.losses(y, t)
         share: Any = 1.0
         if weight is not None:
@@ -56,24 +58,30 @@ class Loss(Tree):
             share = weight
             losses = losses * beside(weight, losses)
         if self.reduction == "none":
-            return losses, (cache, share)
+            return losses, (cache, share, losses)
         xp = namespace(y)
         width = xp.float32 if half else None  # that of y
         value = xp.sum(losses, dtype=width)
         if self.reduction == "mean":
             count = losses.shape[0] if weight is None else xp.sum(weight, dtype=width)
+            if weight is not None:  # a batch in which nothing counts costs nothing and moves nothing
+                count = xp.where(count == 0.0, 1.0, count)
             for length in losses.shape[1:]:
                 count = count * length
             value = value / count
             share = 1.0 / count if weight is None else wide(weight) / count
-        return value, (cache, share)
+        return value, (cache, share, value)
 
     def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
-        """dL/dy.  ``dout`` scales it: a number, or with "none" an array like the losses."""
-        inner, share = cache
+        """dL/dy.  ``dout`` scales it: a number, or an array like the loss (with "none", one per loss)."""
+        inner, share, value = cache
         slopes = self.slopes(inner)
         if type(share) is type(dout) is float:
             return slopes * (dout * share)
+        if isinstance(dout, Real):
+            dout = float(dout)
+        else:
+            check_same(self, "dout", dout, "the loss", value)
         return slopes * beside(dout, slopes) * beside(share, slopes)
 
     def value(self, y: Array, t: Array, weight: Array | None = None) -> Array:
@@ -176,6 +184,11 @@ class SoftmaxWithLoss(Loss):
         return losses, (exps / sums, hot)
 
     def _from_rows(self, y, t):
+        if len(t.shape) == 1:
+            check_array(self, "t", t)
+            raise TypeError(
+                f"{owner_name(self)}: t must be integer labels (N,), or rows of probabilities, got {describe(t)}"
+            )
         if t.shape != y.shape:
             hint = " or integer labels (N,)"
             complain_shape(self, "t", t, f"{tuple(y.shape)}{hint}", f"rows of probabilities for y{hint}")

@@ -69,6 +69,7 @@ class Branch(Layer):
     copies: int = 2
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count(self, "copies", self.copies)
 
     def forward(self, x):
@@ -77,8 +78,7 @@ class Branch(Layer):
 
     def backward(self, cache, dout):
         x = cache
-        if not isinstance(dout, tuple) or len(dout) != self.copies:
-            raise ValueError(f"Branch: dout must be a tuple of {self.copies} arrays, got {describe(dout)}")
+        check_tuple(self, "dout", dout, self.copies)
         check_same(self, "dout[0]", dout[0], "the input", x)
         return total(self, "dout", dout), None
 
@@ -94,6 +94,7 @@ class Repeat(Layer):
     axis: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count(self, "times", self.times)
         check_count(self, "axis", self.axis, 0)
 
@@ -120,6 +121,7 @@ class Sum(Layer):
     axis: int = 0
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         check_count(self, "axis", self.axis, 0)
 
     def forward(self, x):
