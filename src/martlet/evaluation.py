@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from numbers import Real
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, describe, host, is_array, kind, to_numpy
+from martlet.backend import Array, as_backend, describe, host, kind, to_numpy
 from martlet.batches import place_data
 from martlet.checks import complain_shape
 from martlet.layer import Layer
@@ -121,10 +120,12 @@ def _read_only(x: Array) -> np.ndarray:
 
 
 def _number(owner: str, name: str, value: Any) -> float:
-    if isinstance(value, Real):
-        return float(value)
-    if is_array(value) and value.shape == () and kind(value.dtype) != "other":
-        return float(to_numpy(value))
+    try:
+        number = as_backend("numpy").asarray(value, "float64")
+        if number.shape == ():
+            return float(number)
+    except (TypeError, ValueError):  # no number at all
+        pass
     raise TypeError(f"{owner}: the metric {name!r} must give a number, got {describe(value)}")
 
 

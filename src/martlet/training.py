@@ -206,8 +206,8 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     for name in wanted | shapes:
         if shapes.get(name) != wanted.get(name):
             raise ValueError(
-                f"fit: state is of another model: the shape of its {name} is {shapes.get(name)}, "
-                f"expected {wanted.get(name)}"
+                f"fit: state is of another model: {name} has shape {shapes.get(name, 'none')}, "
+                f"expected {wanted.get(name, 'none')}"
             )
     home = backend_of(leaves(model)[0])
     pairs = zip(leaves(state), leaves(new), strict=True)

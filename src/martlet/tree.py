@@ -298,10 +298,13 @@ def open_copy(guide: Any, tree: Any, places: list[Place]) -> Any:
     """A copy of the tree that may still be written to wherever the guide, a tree of its type, has a leaf.
 
     ``places`` receives each of these leaves: the fields of the copy, the leaf's name there, the guide's leaf.
-    Raises ValueError where the two are not built alike.
+    Raises ValueError where the two are not built alike, TypeError where the guide is no tree.
     """
     kind = type(guide)
     if type(tree) is not kind or (kind is tuple and len(tree) != len(guide)):
+        if not isinstance(guide, Tree | tuple):  # a bare array would be ignored, and its layer never learn
+            name = type(tree).__name__
+            raise TypeError(f"{name}.backward must give self.gradient(...) or None, not {describe(guide)}")
         if tree is None and not is_tree(_learned(guide)):
             return None  # no memory, and nothing that would need it
         raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(tree)}: they must come from one model")
@@ -318,7 +321,7 @@ def open_copy(guide: Any, tree: Any, places: list[Place]) -> Any:
         if name in leaves:
             if part is not None:
                 places.append((fields, name, part))
-        elif is_tree(part):
+        elif part is not None and (is_tree(part) or is_tree(fields[name])):
             fields[name] = open_copy(part, fields[name], places)
     return copy
 

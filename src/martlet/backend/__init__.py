@@ -103,6 +103,8 @@ class Backend:
         Raises TypeError for what does not hold numbers, and ValueError for an unknown width and for
         integers that do not fit into this library's.
         """
+        if isinstance(x, np.ma.MaskedArray):
+            raise TypeError("expected numbers, got a masked array, whose gaps are none: fill them, x.filled(...)")
         width = None if dtype is None else float_width(dtype)
         is_new = not is_array(x)
         x = _plain(np.array(x) if is_new else x)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NoReturn
+from typing import Any
 
 from martlet.backend import describe
 from martlet.layer import Layer
@@ -17,13 +17,6 @@ def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
             made = isinstance(layer, type) and issubclass(layer, Layer)
             hint = f"; write {layer.__name__}(...)" if made else ""
             raise TypeError(f"{type(owner).__name__}: layer {i} must be a Layer, got {describe(layer)}{hint}")
-
-
-def refuse_gradient(layer: Layer, grad: Any) -> NoReturn:
-    """A gradient is a layer of the layer's own type, or None.  A bare array would be ignored, and never learned."""
-    raise TypeError(
-        f"{type(layer).__name__}.backward: the gradient must be self.gradient(...) or None, got {describe(grad)}"
-    )
 
 
 def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
@@ -59,10 +52,7 @@ class Sequential(Layer):
     def backward(self, cache, dout):
         grads: list[Any] = [None] * len(self.layers)
         for i in range(len(self.layers) - 1, -1, -1):
-            layer = self.layers[i]
-            dout, grads[i] = layer.backward(cache[i], dout)
-            if grads[i] is not None and type(grads[i]) is not type(layer):
-                refuse_gradient(layer, grads[i])
+            dout, grads[i] = self.layers[i].backward(cache[i], dout)
         return dout, self.gradient(layers=tuple(grads))
 
     def predict(self, x):
@@ -104,9 +94,6 @@ class Parallel(Layer):
     def backward(self, cache, dout):
         check_tuple(self, "dout", dout, len(self.layers))
         pairs = [layer.backward(*row) for layer, *row in zip(self.layers, cache, dout, strict=True)]
-        for layer, (_, grad) in zip(self.layers, pairs, strict=True):
-            if grad is not None and type(grad) is not type(layer):
-                refuse_gradient(layer, grad)
         return tuple(dx for dx, _ in pairs), self.gradient(layers=tuple(grad for _, grad in pairs))
 
     def predict(self, x):
