@@ -140,6 +140,13 @@ def examples(session: nox.Session) -> None:
         session.run("python", str(Path("examples") / command[0]), *command[1:], env=environment)
 
 
+@nox.session(tags=["rest", "all"])
+def faults(session: nox.Session) -> None:
+    """Planted faults, each of which a named test must catch."""
+    install(session, "test")
+    session.run("python", "tests/faults.py")
+
+
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """The suite on CuPy, on a machine that has a CUDA device; without one it fails."""

@@ -29,7 +29,7 @@ def test_an_array_comes_back_as_it_went_in(xp: Target, dtype: str) -> None:
 @pytest.mark.eager
 def test_memory_is_never_shared_between_libraries(xp: Target) -> None:
     x = np.ones(3, dtype=np.float32)
-    there = xp.backend.asarray(x, copy=True)
+    there = xp.backend.asarray(x, copy=xp.backend.name == "numpy")
     x[0] = 5.0
     np.testing.assert_array_equal(mt.to_numpy(there), [1.0, 1.0, 1.0])
 

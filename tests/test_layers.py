@@ -114,6 +114,11 @@ def test_softmax_with_loss_of_even_odds(xp: Target) -> None:
     assert_close(dy, expected)
 
 
+def test_a_confident_right_answer_costs_next_to_nothing(xp: Target) -> None:
+    value = mt.SoftmaxWithLoss().value(xp.put(np.array([[20.0, 0.0]])), xp.put(np.array([0])))
+    assert_close(value, np.log1p(np.exp(-20.0)), rtol=0, atol=1e-8)
+
+
 def test_labels_and_one_hot_rows_are_the_same_target(xp: Target) -> None:
     y, t = xp.put(np.array([[1.0, 2.0, 3.0], [0.0, -1.0, 5.0]])), xp.put(np.array([2, 0]))
     rows = mt.one_hot(t, 3, xp.double)

@@ -104,7 +104,7 @@ class Backend:
         integers that do not fit into this library's.
         """
         if isinstance(x, np.ma.MaskedArray):
-            raise TypeError("expected numbers, got a masked array, whose gaps are none: fill them, x.filled(...)")
+            raise TypeError("expected numbers, got a masked array, which has gaps; fill them: x.filled(...)")
         width = None if dtype is None else float_width(dtype)
         is_new = not is_array(x)
         x = _plain(np.array(x) if is_new else x)
@@ -187,11 +187,17 @@ def as_backend(backend: str | Backend | None, dtype: Any = None) -> Backend:
 
 def backend_of(x: Array) -> Backend:
     """The backend an array lives on, whichever library it comes from: library and device, no dtype."""
+    library = library_of(x)
+    return Backend(library.name, device=library.home(x))
+
+
+def library_of(x: Array) -> Library:
+    """The library an array comes from, be it one that is met here for the first time."""
     xp = namespace(x)
     name = library_name(xp)
-    if name not in LIBRARIES:  # a library met for the first time, through an array of it
+    if name not in LIBRARIES:
         LIBRARIES[name] = Library(name, module=xp.__name__, distributions=(name,), install=f"pip install {name}")
-    return Backend(name, device=device_of(x))
+    return LIBRARIES[name]
 
 
 def to_numpy(x: Array) -> np.ndarray:
@@ -199,7 +205,7 @@ def to_numpy(x: Array) -> np.ndarray:
     xp = namespace(x)
     if xp is host:
         return np.asarray(x)
-    return backend_of(x).library.to_numpy(x)
+    return library_of(x).to_numpy(x)
 
 
 def available_backends() -> tuple[str, ...]:
