@@ -188,7 +188,7 @@ def as_backend(backend: str | Backend | None, dtype: Any = None) -> Backend:
 def backend_of(x: Array) -> Backend:
     """The backend an array lives on, whichever library it comes from: library and device, no dtype."""
     library = library_of(x)
-    return Backend(library.name, device=library.home(x))
+    return Backend(library.name, device=device_of(x))
 
 
 def library_of(x: Array) -> Library:

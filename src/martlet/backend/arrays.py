@@ -81,14 +81,20 @@ def is_array(x: object) -> bool:
 
 
 def device_of(x: Array) -> Any:
-    """The device an array is on; None for a value that jit traces, which is on none yet."""
+    """The device an array is on; None where it is on none in particular.
+
+    That is a value that jit traces, and a JAX array that was given no device: it follows the default one.
+    Naming that device for the arrays made beside it would commit them to it, and JAX compiles a function
+    for the two kinds apart.
+    """
     if type(x) in one_device:
         return one_device[type(x)]
     if namespace(x) is host:
         return "cpu"
     import array_api_compat
 
-    return array_api_compat.device(x)
+    device = array_api_compat.device(x)
+    return None if device is None or not getattr(x, "committed", True) else device
 
 
 @functools.lru_cache(maxsize=None, typed=True)  # typed: dtypes of two libraries may have equal hashes

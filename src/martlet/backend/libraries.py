@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend.arrays import Array, device_of, host
+from martlet.backend.arrays import Array, host
 
 
 class BackendUnavailable(RuntimeError):
@@ -62,10 +62,6 @@ class Library:
     def dtype(self, xp: ModuleType, name: str) -> Any:
         """The library's own dtype object of that name; AttributeError where it has none."""
         return getattr(xp, name)
-
-    def home(self, x: Array) -> Any:
-        """The device to make other arrays on, so that they can meet ``x``."""
-        return device_of(x)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         return np.asarray(x)
@@ -139,11 +135,6 @@ class _Jax(Library):
             if str(wanted) in (device.platform, "cuda" if device.platform == "gpu" else None):
                 return device
         return super().device(xp, wanted)
-
-    def home(self, x: Array) -> Any:
-        # An array that was given no device follows the default one.  Naming that device for its companions
-        # would commit them to it, and a function that is compiled for the one kind is compiled again.
-        return device_of(x) if getattr(x, "committed", False) else None
 
     def dtype(self, xp: ModuleType, name: str) -> Any:
         import jax
