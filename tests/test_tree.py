@@ -7,7 +7,7 @@ import pytest
 
 import martlet as mt
 from martlet import Array
-from martlet.tree import learned, open_copy, sizes
+from martlet.tree import Unlike, learned, map_where, sizes
 
 
 @pytest.fixture
@@ -147,16 +147,16 @@ def test_a_sequential_is_a_sequence_of_layers(model: mt.Sequential) -> None:
     assert model[-1] is model[2]
 
 
-def test_an_open_copy_leaves_the_original_alone(model: mt.Sequential) -> None:
-    places: list = []
-    grad = model.gradient(layers=(model[0], None, None))
-    copy = open_copy(grad, model, places)
-    assert [(name, g) for _, name, g in places] == [("W", model[0].W), ("b", model[0].b)]
-    places[0][0]["W"] = None
-    assert copy[0].W is None
-    assert model[0].W is not None
-    assert copy[2] is model[2]
-    with pytest.raises(ValueError, match="meets 2 layers"):
-        open_copy(model, model[:2], [])
-    with pytest.raises(ValueError, match="meets Tanh"):
-        open_copy(model[0], model[1], [])
+def test_a_guided_map_touches_only_what_has_a_gradient(model: mt.Sequential) -> None:
+    grad = model.gradient(layers=(model[0].gradient(W=model[0].W), None, None))
+    new = map_where(lambda p, g: p - g, grad, model)
+    assert not new[0].W.any()
+    assert model[0].W.any()
+    assert new[0].b is model[0].b
+    assert new[2] is model[2]
+    with pytest.raises(Unlike, match="3 layers meets 2 layers"):
+        map_where(lambda p, g: p, model, model[:2])
+    with pytest.raises(Unlike, match="Affine meets Tanh"):
+        map_where(lambda p, g: p, model[0], model[1])
+    with pytest.raises(TypeError, match=r"Affine.backward must give self.gradient"):
+        map_where(lambda p, g: p, model[0].W, model[0])

@@ -36,9 +36,11 @@ def check_floating(owner: object, name: str, x: Array) -> str:
 
     Returns their kind, "float" or "half", for those who take special care of half precision.
     """
+    if type(x) in one_device and x.dtype.kind == "f":
+        return "float" if x.dtype.itemsize > 2 else "half"
     try:
         found = kind(x.dtype)
-        if found in ("float", "half") and (type(x) in one_device or is_array(x)):
+        if found in ("float", "half") and is_array(x):
             return found
     except (AttributeError, TypeError):
         pass

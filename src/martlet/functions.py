@@ -43,16 +43,6 @@ def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
     return z, exps, xp.sum(exps, axis=-1, keepdims=True)
 
 
-def softplus(x: Array) -> Array:
-    """log(1 + exp(x)), element by element: a smooth max(x, 0).
-
-    As max(x, 0) + log1p(exp(-|x|)) it neither overflows at large x nor loses the small values at -x.
-    """
-    check_floating("softplus", "x", x)
-    xp = namespace(x)
-    return xp.maximum(x, 0.0) + xp.log1p(xp.exp(-xp.abs(x)))
-
-
 def is_class(t: Array, classes: int) -> Array:
     """The (N, C) table of booleans that says which class each of the integer labels t (N,) names."""
     xp = namespace(t)

@@ -16,10 +16,10 @@ import inspect
 from collections.abc import Callable
 from typing import Any, ClassVar, TypeVar, dataclass_transform
 
-from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, host, kind, namespace
+from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, host, kind, namespace, one_device
 from martlet.checks import check_number, check_place, check_same, owner_name
 from martlet.functions import wide
-from martlet.tree import Place, Tree, kept, learned, leaves, map_leaves, open_copy, remake
+from martlet.tree import Tree, Unlike, kept, learned, leaves, map_leaves, map_where, remake
 
 M = TypeVar("M", bound=Tree)
 Rule = Callable[..., tuple[Array, ...]]
@@ -106,52 +106,52 @@ class Optimizer:
             )
         if grad is not None and type(grad) is not type(model):
             raise TypeError(f"{self._name}: model is {describe(model)}, but grad is {describe(grad)}")
-        changes: dict[str, Any] = {"step": namespace(state.step).asarray(state.step + 1)}
+        changes: dict[str, Any] = {"step": state.step + 1}
         if grad is not None:
-            model, opened = self._open("model", grad, model)
-            slots = []
-            for name in self.memories:
-                changes[name], places = self._open("state", grad, getattr(state, name))
-                slots.append(places)
-            self._write(opened, slots, state, changes["step"])
+            try:
+                model = self._move(model, grad, state, changes)
+            except Unlike as error:
+                raise ValueError(f"{self._name}: gradient, model and state must belong together: {error}") from None
         return model, remake(state, changes)
 
-    def _open(self, name: str, grad: Any, tree: Any) -> tuple[Any, list[Place]]:
-        """A copy of model or memory, and the places in it that the gradient will change."""
-        places: list[Place] = []
-        try:
-            return open_copy(grad, tree, places), places
-        except ValueError as error:
-            raise ValueError(f"{self._name}: gradient and {name} do not belong together: {error}") from None
+    def _move(self, model: M, grad: M, state: Any, changes: dict[str, Any]) -> M:
+        """The new model; the new memories are added to ``changes``."""
+        dtype, rule = None, self.rule
+        numbers: list[Array] = []
+        slots: list[list[Array]] = []  # for each array that moves, its memories
 
-    def _write(self, opened: list[Place], slots: list[list[Place]], state: Any, step: Array) -> None:
-        """Put the new arrays into copies that are still open: the model's, and those of its memories."""
-        dtype = None
-        for i, (fields, name, g) in enumerate(opened):
-            p = fields[name]
-            check_same(self._name, "a gradient", g, "its array", p)
+        def one(p: Array, g: Array) -> Array:
+            nonlocal dtype, rule, numbers
+            if not (type(g) is type(p) in one_device and g.dtype is p.dtype and g.shape == p.shape):
+                check_same(self._name, "a gradient", g, "its array", p)
             if p.dtype is not dtype:  # a model may hold arrays of several dtypes
                 dtype = p.dtype
-                rule, numbers = self._rule_for(p, state, step)
-            if not slots:
-                (fields[name],) = rule(p, g, *numbers)
-                continue
-            rows = [places[i][0] for places in slots]
-            memory = [row[name] for row in rows]
-            for m in memory:
+                rule, numbers = self._rule_for(p, state, changes["step"])
+            if not self.memories:
+                return rule(p, g, *numbers)[0]
+            slot = next(waiting)
+            for m in slot:
                 check_same(self._name, "the state", m, "its array", wide(p))
-            fields[name], *after = rule(p, g, *memory, *numbers)
-            for row, m in zip(rows, after, strict=True):
-                row[name] = m
+            new, *slot[:] = rule(p, g, *slot, *numbers)
+            return new
+
+        if self.memories:
+            slots = [list(row) for row in zip(*[_beside(grad, getattr(state, m)) for m in self.memories], strict=True)]
+            waiting = iter(slots)
+        model = map_where(one, grad, model)
+        for i, name in enumerate(self.memories):
+            moved = iter([slot[i] for slot in slots])
+            changes[name] = map_where(lambda m, g, moved=moved: next(moved), grad, getattr(state, name))  # type: ignore[misc]
+        return model
 
     def _rule_for(self, p: Array, state: Any, step: Array) -> tuple[Rule, list[Array]]:
         """The rule for arrays like ``p``, and its numbers in the dtype it computes in: a wider one would widen p."""
-        check_place(self._name, "state", step, "the model", p)
         xp, half = namespace(p), kind(p.dtype) == "half"
         dtype = xp.float32 if half else p.dtype
         numbers = []
         for name in self._arguments:
             x = step if name == "t" else getattr(state, name)
+            check_place(self._name, "the state", x, "the model", p)
             numbers.append(x if x.dtype == dtype else xp.astype(x, dtype))
         return self._half_rule if half else self.rule, numbers
 
@@ -224,3 +224,15 @@ def one_minus_power(beta: Array, t: Array) -> Array:
     """1 - βᵗ without cancellation: in float32 to 5e-8 instead of 1e-5 while βᵗ is near 1."""
     xp = namespace(beta)
     return -xp.expm1(t * xp.log(xp.maximum(beta, 1e-37)))
+
+
+def _beside(grad: Any, memory: Any) -> list[Array]:
+    """The memory's arrays wherever there is a gradient, in the order in which ``map_where`` meets them."""
+    found: list[Array] = []
+
+    def keep(m: Array, g: Array) -> Array:
+        found.append(m)
+        return m
+
+    map_where(keep, grad, memory)
+    return found

@@ -160,11 +160,12 @@ def _contains_array(annotation: Any) -> bool:
 
 def is_tree(value: object) -> bool:
     """Whether a field's value is a subtree: a Tree, or a tuple that holds Trees and Nones only."""
-    if not isinstance(value, tuple):
-        return isinstance(value, Tree)
-    for item in value:
-        if item is not None:
-            return is_tree(item)
+    if isinstance(value, Tree):
+        return True
+    if isinstance(value, tuple):
+        for item in value:
+            if item is not None:
+                return isinstance(item, Tree) or is_tree(item)
     return False
 
 
@@ -291,39 +292,45 @@ def _learned(tree: Any) -> Any:
     return remake(tree, fields)
 
 
-Place = tuple[dict[str, Any], str, Array]
+class Unlike(ValueError):
+    """Two trees that should be built alike are not."""
 
 
-def open_copy(guide: Any, tree: Any, places: list[Place]) -> Any:
-    """A copy of the tree that may still be written to wherever the guide, a tree of its type, has a leaf.
+def map_where(function: Callable[[Array, Array], Array], guide: Any, tree: Any) -> Any:
+    """The tree with ``function(leaf, guide's leaf)`` in place of each leaf that the guide has; the rest stays.
 
-    ``places`` receives each of these leaves: the fields of the copy, the leaf's name there, the guide's leaf.
-    Raises ValueError where the two are not built alike, TypeError where the guide is no tree.
+    The guide is a tree of the same type with None here and there: a gradient.  Raises Unlike where the two
+    are not built alike, TypeError where the guide is no tree.
     """
     kind = type(guide)
     if type(tree) is not kind or (kind is tuple and len(tree) != len(guide)):
-        if not isinstance(guide, Tree | tuple):  # a bare array would be ignored, and its layer never learn
-            name = type(tree).__name__
-            raise TypeError(f"{name}.backward must give self.gradient(...) or None, not {describe(guide)}")
-        if tree is None and not is_tree(_learned(guide)):
-            return None  # no memory, and nothing that would need it
-        raise ValueError(f"a gradient for {_shape(guide)} meets {_shape(tree)}: they must come from one model")
+        return _unlike(guide, tree)
     if kind is tuple:
         parts = list(tree)
         for i, part in enumerate(guide):
             if part is not None:
-                parts[i] = open_copy(part, tree[i], places)
+                parts[i] = map_where(function, part, tree[i])
         return tuple(parts)
-    copy = object.__new__(kind)
-    fields, leaves = copy.__dict__, kind._leaves
+    new, given = object.__new__(kind), guide.__dict__
+    fields = new.__dict__
     fields.update(tree.__dict__)
-    for name, part in guide.__dict__.items():
-        if name in leaves:
-            if part is not None:
-                places.append((fields, name, part))
-        elif part is not None and (is_tree(part) or is_tree(fields[name])):
-            fields[name] = open_copy(part, fields[name], places)
-    return copy
+    for name in kind._leaves:
+        if given[name] is not None:
+            fields[name] = function(fields[name], given[name])
+    for name in kind._rest:
+        part = given[name]
+        if part is not None and (is_tree(part) or is_tree(fields[name])):
+            fields[name] = map_where(function, part, fields[name])
+    return new
+
+
+def _unlike(guide: Any, tree: Any) -> None:
+    """Explain why two trees do not fit; None if only because a memory is None where nothing has a gradient."""
+    if not isinstance(guide, Tree | tuple):  # a bare array would be ignored, and its layer never learn
+        name = type(tree).__name__
+        raise TypeError(f"{name}.backward must give self.gradient(...) or None, not {describe(guide)}")
+    if tree is not None or is_tree(_learned(guide)):
+        raise Unlike(f"a gradient for {_shape(guide)} meets {_shape(tree)}")
 
 
 def _shape(tree: Any) -> str:

@@ -23,7 +23,6 @@ from martlet.backend.arrays import (
     is_floating,
     kind,
     namespace,
-    on_host,
     one_device,
 )
 from martlet.backend.libraries import LIBRARIES, BackendUnavailable, Library, device_name, library_name
@@ -49,7 +48,6 @@ __all__ = [
     "kind",
     "library_name",
     "namespace",
-    "on_host",
     "one_device",
     "survey",
     "to_numpy",

@@ -135,8 +135,3 @@ def alike(x: Array, y: Array) -> bool:
 def _same_device(x: Array, y: Array) -> bool:
     devices = device_of(x), device_of(y)
     return None in devices or bool(devices[0] == devices[1])
-
-
-def on_host(x: Array) -> bool:
-    """Whether reading a value of ``x`` in Python is free: NumPy's arrays, and no other's."""
-    return namespace(x) is host

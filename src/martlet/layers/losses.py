@@ -13,7 +13,7 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any, NoReturn
 
-from martlet.backend import Array, describe, host, kind, namespace, on_host, to_numpy
+from martlet.backend import Array, describe, host, kind, namespace, to_numpy
 from martlet.checks import check_alike, check_array, check_floating, check_place, check_same, complain_shape, owner_name
 from martlet.functions import is_class, shifted_exp, sigmoid, wide
 from martlet.tree import Tree
@@ -166,15 +166,14 @@ class SoftmaxWithLoss(Loss):
         if len(y.shape) != 2:
             complain_shape(self, "y", y, "(N, C)", "one sample per row, one class per column")
         check_place(self, "t", t, "y", y)
-        return self._from_labels(y, t) if kind(t.dtype) == "integer" else self._from_rows(y, t)
-
-    def _from_labels(self, y, t):
+        if kind(t.dtype) != "integer":
+            return self._from_rows(y, t)
         samples, classes = y.shape
         if t.shape != (samples,):
             complain_labels(self, y, t)
         xp, chosen = namespace(y), is_class(t, classes)
         z, exps, sums = shifted_exp(y)
-        if not on_host(t):  # where reading would wait for a device, a label that names no class gives NaN
+        if xp is not host:  # reading would wait for a device, so a label that names no class gives NaN
             sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
         elif xp.count_nonzero(chosen) != samples:
             self.check_targets(y, t)
@@ -197,7 +196,7 @@ class SoftmaxWithLoss(Loss):
         z, exps, sums = shifted_exp(y)
         log_p = z - xp.log(sums)
         # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
-        losses = -xp.sum(xp.where(t == 0.0, 0.0, t) * xp.where(t == 0.0, 0.0, log_p), axis=1)
+        losses = -xp.sum(t * xp.where(t == 0.0, t, log_p), axis=1)
         return losses, (exps / sums * xp.sum(t, axis=1, keepdims=True), t)
 
     def slopes(self, cache):
