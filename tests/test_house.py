@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib
+import inspect
 import subprocess
 import sys
 from pathlib import Path
@@ -106,24 +107,35 @@ def test_importing_martlet_loads_no_library_but_numpy() -> None:
     assert "numpy" in loaded
 
 
-def standard_names() -> set[str]:
-    """Every function of a namespace that the library calls: `xp.exp`, `namespace(x).exp`."""
-    found = set()
+def standard_calls() -> dict[str, set[str]]:
+    """Every function of a namespace that the library calls, `xp.exp` or `namespace(x).sum`, with its keywords."""
+    found: dict[str, set[str]] = {}
     for name, tree in modules().items():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Attribute) and not name.startswith("backend"):
-                value = ast.unparse(node.value)
-                if value == "xp" or value.startswith("namespace("):
-                    found.add(node.attr)
-    return found - {"__name__", "__array_namespace_info__"}
+            function = node.func if isinstance(node, ast.Call) else node
+            if isinstance(function, ast.Attribute) and not name.startswith("backend"):
+                owner = ast.unparse(function.value)
+                if owner == "xp" or owner.startswith("namespace("):
+                    keywords = [k.arg for k in node.keywords if k.arg] if isinstance(node, ast.Call) else []
+                    found.setdefault(function.attr, set()).update(keywords)
+    found.pop("__array_namespace_info__")
+    return found
 
 
 @pytest.mark.every
 def test_every_function_that_we_call_exists_in_the_library(request: pytest.FixtureRequest) -> None:
+    """Without a device CuPy can be imported all the same, so this is checked for it on every machine."""
     library = LIBRARIES[BACKENDS[request.config.getoption("--backend")][0]]
     if library.version() is None:
         pytest.skip(f"{library.name} is not installed: {library.install}")
-    namespace = importlib.import_module(library.module)  # without a device, CuPy too can be imported
-    names = standard_names()
-    assert {"exp", "sum", "where", "maximum", "take"} <= names
-    assert {name for name in names if not hasattr(namespace, name)} == set()
+    namespace = importlib.import_module(library.module)
+    calls = standard_calls()
+    assert {"axis", "keepdims"} <= calls["sum"]
+    assert {name for name in calls if not hasattr(namespace, name)} == set()
+    for name, keywords in calls.items():
+        try:
+            parameters = inspect.signature(getattr(namespace, name)).parameters
+        except (TypeError, ValueError):  # a dtype, or a function written in C
+            continue
+        if not any(p.kind is p.VAR_KEYWORD for p in parameters.values()):
+            assert keywords <= set(parameters), f"{library.name}.{name}"
