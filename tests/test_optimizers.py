@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import pickle
 
 import numpy as np
 import pytest
@@ -111,6 +112,7 @@ def test_the_state_is_a_tree_of_arrays() -> None:
     assert state.step.dtype == np.int32
     assert mt.names(state)[5:] == ("m.0.W", "m.0.b", "v.0.W", "v.0.b")  # no memory for what is frozen
     assert mt.SGD().init(mt.Sequential(mt.Tanh())).lr.dtype == np.float32
+    assert mt.names(pickle.loads(pickle.dumps(state))) == mt.names(state)
     assert mt.SGD(lr=0.1) == mt.SGD(lr=0.1)
     assert repr(mt.Momentum(lr=0.5)) == "Momentum(lr=0.5, momentum=0.9)"
 

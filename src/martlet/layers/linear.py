@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Self
 
 from martlet.backend import Array, Backend, namespace
 from martlet.checks import check_columns, check_dout
@@ -41,7 +41,7 @@ class MatMul(Layer):
         initializer: Initializer | None = None,
         backend: str | Backend | None = None,
         dtype: str | None = None,
-    ):
+    ) -> Self:
         """Draw W of shape (inputs, outputs); Glorot's initializer and float32 unless told otherwise."""
         return cls(draw(cls.__name__, (inputs, outputs), rng, initializer, backend, dtype))
 
@@ -75,7 +75,7 @@ class Affine(Layer):
         initializer: Initializer | None = None,
         backend: str | Backend | None = None,
         dtype: str | None = None,
-    ):
+    ) -> Self:
         """Draw W of shape (inputs, outputs) as MatMul does; b starts at zero."""
         W = draw(cls.__name__, (inputs, outputs), rng, initializer, backend, dtype)
         return cls(W, draw(cls.__name__, (outputs,), rng, zeros(), backend, dtype))
