@@ -6,6 +6,8 @@ beside arrays throughout, because a NumPy scalar would widen float32 to float64.
 
 from __future__ import annotations
 
+from types import ModuleType
+
 from martlet.backend import Array, describe, device_of, dtype_name, float_width, kind, namespace
 from martlet.checks import check_array, check_count, check_floating, complain_shape
 
@@ -31,21 +33,19 @@ def softmax(x: Array, *, owner: object = "softmax") -> Array:
     check_floating(owner, "x", x)
     if len(x.shape) == 0 or x.shape[-1] == 0:
         complain_shape(owner, "x", x, "(..., C)", "at least one class along the last axis")
-    exps, total = shifted_exp(x)[1:]
+    _, exps, total = shifted_exp(namespace(x), x)
     return exps / total
 
 
-def shifted_exp(x: Array) -> tuple[Array, Array, Array]:
+def shifted_exp(xp: ModuleType, x: Array) -> tuple[Array, Array, Array]:
     """z = x - max(x), exp(z) and sum(exp(z)) over the last axis: what every kind of softmax begins with."""
-    xp = namespace(x)
     z = x - xp.max(x, axis=-1, keepdims=True)
     exps = xp.exp(z)
     return z, exps, xp.sum(exps, axis=-1, keepdims=True)
 
 
-def is_class(t: Array, classes: int) -> Array:
+def is_class(xp: ModuleType, t: Array, classes: int) -> Array:
     """The (N, C) table of booleans that says which class each of the integer labels t (N,) names."""
-    xp = namespace(t)
     if dtype_name(t.dtype) not in ("int64", "int32"):  # what every library compares, and no number of classes overflows
         t = xp.astype(t, xp.__array_namespace_info__().default_dtypes()["indexing"])
     return t[:, None] == xp.arange(classes, dtype=t.dtype, device=device_of(t))
@@ -57,7 +57,8 @@ def one_hot(t: Array, classes: int, dtype: str = "float32") -> Array:
     check_count("one_hot", "classes", classes)
     if len(t.shape) != 1 or kind(t.dtype) != "integer":
         raise TypeError(f"one_hot: t must be integer labels of shape (N,), got {describe(t)}")
-    return namespace(t).astype(is_class(t, classes), getattr(namespace(t), float_width(dtype)))
+    xp = namespace(t)
+    return xp.astype(is_class(xp, t, classes), getattr(xp, float_width(dtype)))
 
 
 def wide(x: Array) -> Array:

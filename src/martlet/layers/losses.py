@@ -171,8 +171,9 @@ class SoftmaxWithLoss(Loss):
         samples, classes = y.shape
         if t.shape != (samples,):
             complain_labels(self, y, t)
-        xp, chosen = namespace(y), is_class(t, classes)
-        z, exps, sums = shifted_exp(y)
+        xp = namespace(y)
+        chosen = is_class(xp, t, classes)
+        z, exps, sums = shifted_exp(xp, y)
         if xp is not host:  # reading would wait for a device, so a label that names no class gives NaN
             sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
         elif xp.count_nonzero(chosen) != samples:
@@ -193,7 +194,7 @@ class SoftmaxWithLoss(Loss):
             complain_shape(self, "t", t, f"{tuple(y.shape)}{hint}", f"rows of probabilities for y{hint}")
         check_alike(self, "t", t, "y", y)
         xp = namespace(y)
-        z, exps, sums = shifted_exp(y)
+        z, exps, sums = shifted_exp(xp, y)
         log_p = z - xp.log(sums)
         # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
         losses = -xp.sum(t * xp.where(t == 0.0, t, log_p), axis=1)
