@@ -106,17 +106,10 @@ class Optimizer:
             )
         if grad is not None and type(grad) is not type(model):
             raise TypeError(f"{self._name}: model is {describe(model)}, but grad is {describe(grad)}")
-        changes: dict[str, Any] = {"step": state.step + 1}
-        if grad is not None:
-            try:
-                model = self._move(model, grad, state, changes)
-            except Unlike as error:
-                raise ValueError(f"{self._name}: gradient, model and state must belong together: {error}") from None
-        return model, remake(state, changes)
-
-    def _move(self, model: M, grad: M, state: Any, changes: dict[str, Any]) -> M:
-        """The new model; the new memories are added to ``changes``."""
-        dtype, rule = None, self.rule
+        step = state.step + 1
+        if grad is None:
+            return model, remake(state, {"step": step})
+        dtype, rule, memories = None, self.rule, self.memories
         numbers: list[Array] = []
         slots: list[list[Array]] = []  # for each array that moves, its memories
 
@@ -126,8 +119,8 @@ class Optimizer:
                 check_same(self._name, "a gradient", g, "its array", p)
             if p.dtype is not dtype:  # a model may hold arrays of several dtypes
                 dtype = p.dtype
-                rule, numbers = self._rule_for(p, state, changes["step"])
-            if not self.memories:
+                rule, numbers = self._rule_for(p, state, step)
+            if not memories:
                 return rule(p, g, *numbers)[0]
             slot = next(waiting)
             for m in slot:
@@ -135,14 +128,18 @@ class Optimizer:
             new, *slot[:] = rule(p, g, *slot, *numbers)
             return new
 
-        if self.memories:
-            slots = [list(row) for row in zip(*[_beside(grad, getattr(state, m)) for m in self.memories], strict=True)]
-            waiting = iter(slots)
-        model = map_where(one, grad, model)
-        for i, name in enumerate(self.memories):
+        try:
+            if memories:
+                slots = _beside(grad, [getattr(state, name) for name in memories])
+                waiting = iter(slots)
+            model = map_where(one, grad, model)
+        except Unlike as error:
+            raise ValueError(f"{self._name}: gradient, model and state must belong together: {error}") from None
+        changes = {"step": step}
+        for i, name in enumerate(memories):
             moved = iter([slot[i] for slot in slots])
             changes[name] = map_where(lambda m, g, moved=moved: next(moved), grad, getattr(state, name))  # type: ignore[misc]
-        return model
+        return model, remake(state, changes)
 
     def _rule_for(self, p: Array, state: Any, step: Array) -> tuple[Rule, list[Array]]:
         """The rule for arrays like ``p``, and its numbers in the dtype it computes in: a wider one would widen p."""
@@ -226,13 +223,15 @@ def one_minus_power(beta: Array, t: Array) -> Array:
     return -xp.expm1(t * xp.log(xp.maximum(beta, 1e-37)))
 
 
-def _beside(grad: Any, memory: Any) -> list[Array]:
-    """The memory's arrays wherever there is a gradient, in the order in which ``map_where`` meets them."""
-    found: list[Array] = []
+def _beside(grad: Any, memories: list[Any]) -> list[list[Array]]:
+    """The memories of each array that has a gradient, in the order in which ``map_where`` meets them."""
+    columns: list[list[Array]] = []
 
     def keep(m: Array, g: Array) -> Array:
-        found.append(m)
+        columns[-1].append(m)
         return m
 
-    map_where(keep, grad, memory)
-    return found
+    for memory in memories:
+        columns.append([])
+        map_where(keep, grad, memory)
+    return [list(slot) for slot in zip(*columns, strict=True)]
