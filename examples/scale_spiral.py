@@ -252,7 +252,7 @@ def main(arguments: list[str] | None = None) -> None:
     about = {
         "date": time.strftime("%Y-%m-%d %H:%M %z"),
         "python": platform.python_version(),
-        "versions": {"martlet": mt.__version__} | {b.name: b.library.version() for b in backends.values()},
+        "versions": {"martlet": mt.__version__} | {b.name: b.lib.version() for b in backends.values()},
         "devices": {name: device_label(backend) for name, backend in backends.items()},
         "load": os.getloadavg()[0] if hasattr(os, "getloadavg") else None,
         "grid": {name: setting for name, setting in vars(grid).items() if name != "out"},

@@ -90,7 +90,7 @@ FAULTS = [
           "rng.standard_normal((classes, points)) * noise", "rng.standard_normal((classes, points))",
           "test_datasets.py -k bit_for_bit"),
     Fault("memory shared between libraries", "backend/__init__.py",
-          "if not self.library.copies", "if False", "test_backend.py --backend strict-device1 -k never_shared"),
+          "if not self.lib.copies", "if False", "test_backend.py --backend strict-device1 -k never_shared"),
 ]
 # fmt: on
 

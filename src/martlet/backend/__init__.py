@@ -68,7 +68,7 @@ class Backend:
     name: str
     device: Any = None
     dtype: Any = None
-    library: Library = field(init=False, repr=False, compare=False)
+    lib: Library = field(init=False, repr=False, compare=False)
     xp: ModuleType = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
@@ -76,7 +76,7 @@ class Backend:
             raise ValueError(f"backend={self.name!r} is unknown; choose one of: {', '.join(LIBRARIES)}")
         library = LIBRARIES[self.name]
         xp = library.load()
-        object.__setattr__(self, "library", library)
+        object.__setattr__(self, "lib", library)
         object.__setattr__(self, "xp", xp)
         if self.device is not None:
             object.__setattr__(self, "device", library.device(xp, self.device))
@@ -86,7 +86,7 @@ class Backend:
 
     def _find_dtype(self, name: str) -> Any:
         try:
-            return self.library.dtype(self.xp, name)
+            return self.lib.dtype(self.xp, name)
         except AttributeError:
             raise ValueError(f'dtype="{name}" does not exist on backend="{self.name}"') from None
 
@@ -112,7 +112,7 @@ class Backend:
             width = self.dtype or "float32"
 
         if namespace(x) is self.xp:
-            x = self.library.detach(x)
+            x = self.lib.detach(x)
             if copy:
                 x = self.xp.asarray(x, copy=True)
             if self.device is not None and device_of(x) != self.device:
@@ -130,7 +130,7 @@ class Backend:
             raise ValueError(f'integers from {data.min()} to {data.max()} do not fit {name} on backend="{self.name}"')
         if name != "bfloat16" and data.dtype != name:  # cast here: fewer bytes travel
             data = data.astype(name)
-        elif not self.library.copies:
+        elif not self.lib.copies:
             data = np.array(data, order="C")
         return self.xp.asarray(data, dtype=wanted, device=self.device)
 
@@ -141,7 +141,7 @@ class Backend:
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""
-        self.library.synchronize(arrays, self.device)
+        self.lib.synchronize(arrays, self.device)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         """``x`` as a NumPy array on the host."""
