@@ -25,6 +25,7 @@ class LayerCase:
     layer: Callable[[Rng], mt.Layer]
     x: Callable[[Rng], Any]
     checks_dout: bool = True
+    predicts: bool = True  # predict gives what forward gives
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,7 @@ class LossCase:
     loss: Callable[[str], mt.Loss]
     y: Callable[[Rng], np.ndarray]
     t: Callable[[Rng], np.ndarray]
+    counts: Callable[[np.ndarray], np.ndarray] = lambda t: np.ones(len(t))  # for how much each sample counts in a mean
 
 
 @dataclass(frozen=True)
@@ -114,6 +116,35 @@ def custom(rng: Rng) -> mt.Layer:
     return Swish(rng.standard_normal(3))
 
 
+def words(most: int, *shape: int) -> Callable[[Rng], np.ndarray]:
+    """Integers that name one of so many words; with more places than words, some come again."""
+    return lambda rng: rng.integers(0, most, shape)
+
+
+def batch_norm(rng: Rng, channels: int, **settings: float) -> mt.BatchNorm:
+    """As it is in the middle of a training run."""
+    gamma, beta, mean = rng.standard_normal((3, channels))
+    return mt.BatchNorm(gamma, beta, mean, rng.uniform(0.5, 2.0, channels), **settings)
+
+
+def standardize(rng: Rng, *shape: int) -> mt.Standardize:
+    return mt.Standardize(rng.standard_normal(shape), rng.uniform(0.5, 2.0, shape))
+
+
+def network(rng: Rng) -> mt.Layer:
+    """The catalogue at work, with statistics and noise in the midst of it."""
+    return mt.Sequential(
+        standardize(rng, 3),
+        affine(rng, 3, 4),
+        batch_norm(rng, 4),
+        mt.GELU(),
+        mt.Dropout.init(0.3, rng),
+        mt.Freeze(mt.Sequential(affine(rng, 4, 4), mt.Dropout.init(0.3, rng))),
+        mt.LayerNorm(*rng.standard_normal((2, 4))),
+        affine(rng, 4, 2),
+    )
+
+
 def residual_block(rng: Rng) -> mt.Layer:
     inner = mt.Sequential(affine(rng, 3, 5), mt.Tanh(), affine(rng, 5, 3))
     return mt.Sequential(mt.Branch(2), mt.Parallel(inner, mt.Identity()), mt.Add())
@@ -130,8 +161,44 @@ LAYERS = [
     LayerCase("Sigmoid, 3 axes", lambda rng: mt.Sigmoid(), normal(2, 5, 3)),
     LayerCase("Tanh", lambda rng: mt.Tanh(), normal(5, 3)),
     LayerCase("ReLU", lambda rng: mt.ReLU(), away_from_zero(5, 3)),
+    LayerCase("LeakyReLU", lambda rng: mt.LeakyReLU(0.1), away_from_zero(5, 3)),
+    LayerCase("ELU", lambda rng: mt.ELU(1.5), away_from_zero(5, 3)),
+    LayerCase("Softplus", lambda rng: mt.Softplus(), normal(5, 3)),
+    LayerCase("SiLU", lambda rng: mt.SiLU(), normal(5, 3)),
+    LayerCase("GELU", lambda rng: mt.GELU(), away_from_zero(5, 3)),
+    LayerCase("GELU, tanh", lambda rng: mt.GELU(tanh=True), normal(5, 3)),
     LayerCase("Softmax", lambda rng: mt.Softmax(), normal(5, 3)),
     LayerCase("Softmax, one class", lambda rng: mt.Softmax(), normal(5, 1)),
+    LayerCase("LogSoftmax", lambda rng: mt.LogSoftmax(), normal(5, 3)),
+    LayerCase("LogSoftmax, one class", lambda rng: mt.LogSoftmax(), normal(2, 5, 1)),
+    LayerCase("Dropout", lambda rng: mt.Dropout.init(0.4, rng), normal(5, 3), predicts=False),
+    LayerCase("Dropout, 3 axes", lambda rng: mt.Dropout.init(0.4, rng), normal(2, 5, 3), predicts=False),
+    LayerCase("Dropout of nothing", lambda rng: mt.Dropout.init(0.0, rng), normal(5, 3)),
+    LayerCase("BatchNorm", lambda rng: batch_norm(rng, 3), normal(5, 3), predicts=False),
+    LayerCase(
+        "BatchNorm, images", lambda rng: batch_norm(rng, 3, momentum=0.3, eps=0.1), normal(2, 3, 2, 2), predicts=False
+    ),
+    LayerCase("BatchNorm, one image", lambda rng: batch_norm(rng, 2), normal(1, 2, 3, 1), predicts=False),
+    LayerCase("LayerNorm", lambda rng: mt.LayerNorm(*rng.standard_normal((2, 3))), normal(5, 3)),
+    LayerCase("LayerNorm, one sample", lambda rng: mt.LayerNorm(*rng.standard_normal((2, 3))), normal(1, 3)),
+    LayerCase("LayerNorm, words", lambda rng: mt.LayerNorm(*rng.standard_normal((2, 3)), eps=0.1), normal(2, 5, 3)),
+    LayerCase("LayerNorm, two axes", lambda rng: mt.LayerNorm(*rng.standard_normal((2, 4, 3))), normal(5, 4, 3)),
+    LayerCase("Standardize", lambda rng: standardize(rng, 3), normal(5, 3)),
+    LayerCase("Standardize, images", lambda rng: standardize(rng, 3, 2), normal(5, 3, 2)),
+    LayerCase("Embedding", lambda rng: mt.Embedding(rng.standard_normal((4, 3))), words(4, 9)),
+    LayerCase("Embedding, sentences", lambda rng: mt.Embedding(rng.standard_normal((7, 2))), words(7, 3, 2)),
+    LayerCase("Embedding, one word", lambda rng: mt.Embedding(rng.standard_normal((1, 2))), words(1, 5)),
+    LayerCase("Embedding, no samples", lambda rng: mt.Embedding(rng.standard_normal((4, 2))), words(4, 0, 2)),
+    LayerCase("Flatten", lambda rng: mt.Flatten(), normal(5, 3, 2)),
+    LayerCase("Flatten, no samples", lambda rng: mt.Flatten(), normal(0, 3, 2)),
+    LayerCase("Reshape", lambda rng: mt.Reshape((3, 2)), normal(5, 6)),
+    LayerCase("Reshape, what is left over", lambda rng: mt.Reshape((2, -1)), normal(5, 3, 4)),
+    LayerCase(
+        "words, then Affine",
+        lambda rng: mt.Sequential(mt.Embedding(rng.standard_normal((7, 2))), mt.Flatten(), affine(rng, 4, 3)),
+        words(7, 3, 2),
+    ),
+    LayerCase("the catalogue at work", network, normal(6, 3), predicts=False),
     LayerCase("Add", lambda rng: mt.Add(), pair(5, 3)),
     LayerCase("Add, three", lambda rng: mt.Add(), lambda rng: tuple(rng.standard_normal((3, 5, 2)))),
     LayerCase("Multiply", lambda rng: mt.Multiply(), pair(5, 3)),
@@ -170,10 +237,53 @@ def probabilities(*, samples: int, classes: int) -> Callable[[Rng], np.ndarray]:
     return lambda rng: rng.dirichlet(np.ones(classes), samples)
 
 
+CLASS_WEIGHT = np.array([0.5, 2.0, 1.25])
+
 LOSSES = [
     LossCase("SoftmaxWithLoss, labels", mt.SoftmaxWithLoss, normal(5, 3), labels(samples=5, classes=3)),
     LossCase("SoftmaxWithLoss, rows", mt.SoftmaxWithLoss, normal(5, 3), probabilities(samples=5, classes=3)),
     LossCase("SoftmaxWithLoss, one sample", mt.SoftmaxWithLoss, normal(1, 4), labels(samples=1, classes=4)),
+    LossCase(
+        "SoftmaxWithLoss, class weights",
+        lambda reduction: mt.SoftmaxWithLoss(reduction, class_weight=CLASS_WEIGHT),
+        normal(5, 3),
+        labels(samples=5, classes=3),
+        counts=lambda t: CLASS_WEIGHT[t],
+    ),
+    LossCase(
+        "SoftmaxWithLoss, class weights and rows",
+        lambda reduction: mt.SoftmaxWithLoss(reduction, class_weight=CLASS_WEIGHT),
+        normal(5, 3),
+        probabilities(samples=5, classes=3),
+        counts=lambda t: t @ CLASS_WEIGHT,
+    ),
+    LossCase(
+        "SoftmaxWithLoss, smoothed",
+        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.2),
+        normal(5, 3),
+        labels(samples=5, classes=3),
+    ),
+    LossCase(
+        "SoftmaxWithLoss, smoothed rows and class weights",
+        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.2, class_weight=CLASS_WEIGHT),
+        normal(5, 3),
+        probabilities(samples=5, classes=3),
+        counts=lambda t: t @ CLASS_WEIGHT,
+    ),
+    LossCase(
+        "SigmoidWithLoss, positives count more",
+        lambda reduction: mt.SigmoidWithLoss(reduction, pos_weight=np.array([3.0, 0.5])),
+        normal(5, 2),
+        lambda rng: rng.uniform(0.0, 1.0, (5, 2)),
+    ),
+    LossCase(
+        "SigmoidWithLoss, one pos_weight",
+        lambda reduction: mt.SigmoidWithLoss(reduction, pos_weight=np.array(2.5)),
+        normal(5),
+        lambda rng: rng.integers(0, 2, 5) * 1.0,
+    ),
+    LossCase("Huber", mt.Huber, normal(5, 2), normal(5, 2)),
+    LossCase("Huber, small delta", lambda reduction: mt.Huber(reduction, delta=0.3), normal(5), normal(5)),
     LossCase("SigmoidWithLoss", mt.SigmoidWithLoss, normal(5, 2), lambda rng: rng.uniform(0.0, 1.0, (5, 2))),
     LossCase("SigmoidWithLoss, one axis", mt.SigmoidWithLoss, normal(5), lambda rng: rng.integers(0, 2, 5) * 1.0),
     LossCase("MeanSquaredError", mt.MeanSquaredError, normal(5, 2), normal(5, 2)),

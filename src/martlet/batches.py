@@ -9,7 +9,6 @@ from martlet.backend import (
     Array,
     Backend,
     backend_of,
-    describe,
     dtype_name,
     host,
     is_floating,
@@ -17,7 +16,7 @@ from martlet.backend import (
     namespace,
     to_numpy,
 )
-from martlet.checks import check_array, check_count, check_place, complain_shape
+from martlet.checks import check_array, check_count, check_generator, check_place, complain_shape
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
 from martlet.tree import leaves
@@ -47,10 +46,8 @@ def batches(
     check_place("batches", "t", t, "x", x)
     if weight is not None:
         check_place("batches", "weight", weight, "x", x)
-    if rng is not None and not hasattr(rng, "permutation"):
-        raise TypeError(
-            f"batches: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
-        )
+    if rng is not None:
+        check_generator("batches", rng, "permutation")
     arrays = (x, t) if weight is None else (x, t, weight)
     order = None if rng is None else backend_of(x).asarray(rng.permutation(count))
     return _cut(arrays, order, count, batch_size, last)

@@ -156,3 +156,11 @@ def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
         raise TypeError(f"{owner_name(owner)}: {name} must be an integer, got {describe(value)}")
     if value < low:
         raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r}")
+
+
+def check_generator(owner: object, rng: Any, method: str = "standard_normal") -> None:
+    """``rng`` draws: a NumPy Generator, or one of NumPy's legacy streams, which the lessons use."""
+    if not hasattr(rng, method):
+        raise TypeError(
+            f"{owner_name(owner)}: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
+        )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from martlet.backend import Array, Backend, as_backend, describe
-from martlet.checks import check_count, check_number
+from martlet.backend import Array, Backend, as_backend
+from martlet.checks import check_count, check_generator, check_number
 
 
 def spiral(
@@ -28,8 +28,7 @@ def spiral(
     check_number("spiral", "noise", noise, 0.0)
     if rng is None:
         rng = np.random.RandomState(1984)
-    if not hasattr(rng, "standard_normal"):
-        raise TypeError(f"spiral: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}")
+    check_generator("spiral", rng)
     radius = np.arange(points) / points
     start = 4.0 * np.arange(classes)[:, None]
     theta = start + 4.0 * radius + rng.standard_normal((classes, points)) * noise

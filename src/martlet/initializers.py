@@ -10,7 +10,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from martlet.backend import Array, Backend, as_backend, describe, host
-from martlet.checks import check_count, check_number
+from martlet.checks import check_count, check_generator, check_number
 
 if TYPE_CHECKING:
     import numpy as np
@@ -56,10 +56,7 @@ def draw(
     """An array of the given shape on a backend, drawn by the initializer (Glorot's unless given)."""
     for count in shape:
         check_count(f"{owner}.init", "a size", count)
-    if not hasattr(rng, "standard_normal"):
-        raise TypeError(
-            f"{owner}.init: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
-        )
+    check_generator(f"{owner}.init", rng)
     if initializer is None:
         initializer = glorot()
     if not callable(initializer):

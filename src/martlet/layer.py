@@ -15,7 +15,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from martlet.backend import describe
-from martlet.tree import Tree, is_tree
+from martlet.tree import Tree, is_tree, subtrees
 
 L = TypeVar("L", bound="Layer")
 
@@ -38,6 +38,15 @@ class Layer(Tree):
     def observe(self: L, cache: Any) -> L:
         """The layer after training on the batch of this cache: running statistics and noise counters move on."""
         return self
+
+    @property
+    def vocabulary(self) -> int | None:
+        """How many words x may name, if it holds integers that name rows of a table: see ``Embedding``.
+
+        None for a layer of floating-point numbers.  A network takes what the first of its layers takes.
+        """
+        first = next((child for _, child in subtrees(self)), None)
+        return first.vocabulary if isinstance(first, Layer) else None
 
     def gradient(self: L, **parts: Any) -> L | None:
         """A layer of the same type that holds these gradients, and None everywhere else.

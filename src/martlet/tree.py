@@ -40,9 +40,12 @@ from martlet.backend import (
 T = TypeVar("T", bound="Tree")
 
 
-def kept() -> Any:
-    """Declare a leaf that moves, copies and saves with the model but is not learned: ``mean: Array = kept()``."""
-    return dataclasses.field(metadata={"kept": True})
+def kept(*, default: Any = dataclasses.MISSING) -> Any:
+    """Declare a leaf that moves, copies and saves with the model but is not learned: ``mean: Array = kept()``.
+
+    ``kept(default=None)`` is a leaf that need not be there.
+    """
+    return dataclasses.field(metadata={"kept": True}, default=default)
 
 
 @dataclass_transform(frozen_default=True, eq_default=False, field_specifiers=(kept,))

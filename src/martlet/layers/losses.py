@@ -10,13 +10,23 @@ where it costs less and keeps more digits.
 
 from __future__ import annotations
 
+from dataclasses import KW_ONLY
 from numbers import Real
 from typing import Any, NoReturn
 
 from martlet.backend import Array, describe, host, kind, namespace, to_numpy
-from martlet.checks import check_alike, check_array, check_floating, check_place, check_same, complain_shape, owner_name
-from martlet.functions import is_class, shifted_exp, sigmoid, wide
-from martlet.tree import Tree
+from martlet.checks import (
+    check_alike,
+    check_array,
+    check_floating,
+    check_number,
+    check_place,
+    check_same,
+    complain_shape,
+    owner_name,
+)
+from martlet.functions import clamp, is_class, shifted_exp, sigmoid, softplus, wide
+from martlet.tree import Tree, kept
 
 REDUCTIONS = ("mean", "sum", "none")
 
@@ -25,7 +35,8 @@ class Loss(Tree):
     """The base of every loss.  A new one writes ``losses`` and ``slopes``; the weighing is done here.
 
     ``losses(y, t)`` gives each sample's (or element's) loss and a cache, ``slopes(cache)`` their
-    derivatives with respect to y.
+    derivatives with respect to y.  A loss that counts some samples for more than others says so in
+    ``counts(cache)``, and its mean is over these counts.
     """
 
     reduction: str = "mean"
@@ -63,13 +74,18 @@ class Loss(Tree):
         width = xp.float32 if half else None  # that of y
         value = xp.sum(losses, dtype=width)
         if self.reduction == "mean":
-            count = losses.shape[0] if weight is None else xp.sum(weight, dtype=width)
-            if weight is not None:  # a batch in which nothing counts costs nothing and moves nothing
+            counts = self.counts(cache)
+            if counts is not None and weight is not None:
+                counts = counts * weight
+            elif counts is None:
+                counts = weight
+            count = losses.shape[0] if counts is None else xp.sum(counts, dtype=width)
+            if counts is not None:  # a batch in which nothing counts costs nothing and moves nothing
                 count = xp.where(count == 0.0, 1.0, count)
             for length in losses.shape[1:]:
                 count = count * length
             value = value / count
-            share = 1.0 / count if weight is None else wide(weight) / count
+            share = (1.0 if weight is None else wide(weight)) / count
         return value, (cache, share, value)
 
     def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
@@ -95,6 +111,10 @@ class Loss(Tree):
     def slopes(self, cache: Any) -> Array:
         """The derivative of each loss with respect to y, shaped like y."""
         raise NotImplementedError(f"{owner_name(self)} has no slopes")
+
+    def counts(self, cache: Any) -> Array | None:
+        """For how many samples each one counts in the mean, (N,); None where each counts as one."""
+        return None
 
     def check_targets(self, y: Array, t: Array) -> None:
         """Read the targets on the host, before a training run starts: ValueError for what is no target."""
@@ -128,22 +148,60 @@ class MeanSquaredError(Loss):
         return 2.0 * difference
 
 
+class Huber(Loss):
+    """l = ½ d² where |d| <= delta, else delta (|d| - ½ delta), with d = y - t;  dy = d, but at most ± delta
+
+    y and t: the same shape, (N, D) or (N,); the mean is over all elements.  Near the target it is half the
+    squared error; an outlier pulls with the strength delta, and no more.
+    Huber, "Robust estimation of a location parameter", 1964.
+    """
+
+    _: KW_ONLY
+    delta: float = 1.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "delta", self.delta, 0.0)
+
+    def losses(self, y, t):
+        check_same_target(self, y, t)
+        d = y - t
+        held = clamp(d, -self.delta, self.delta)
+        return held * (d - 0.5 * held), held
+
+    def slopes(self, cache):
+        held = cache
+        return held
+
+
 class SigmoidWithLoss(Loss):
     """Binary cross-entropy on logits:  l = log(1 + exp(y)) - y t,  dy = sigmoid(y) - t;  mean over elements.
 
     y: (N, D) or (N,); t: the same shape and dtype, probabilities between 0 and 1.  Written as
     max(y, 0) - y t + log1p(exp(-|y|)), it overflows nowhere and keeps the digits of a confident answer.
+    ``pos_weight``, one number () or one per column (D,), counts the positive part of each loss so many
+    times: l = pos_weight t log(1 + exp(-y)) + (1 - t) log(1 + exp(y)), for positives that are rare.
     """
+
+    _: KW_ONLY
+    pos_weight: Array = kept(default=None)
 
     def losses(self, y, t):
         check_same_target(self, y, t)
         xp = namespace(y)
-        losses = xp.maximum(y, 0.0) - y * t + xp.log1p(xp.exp(-xp.abs(y)))
-        return losses, (y, t)
+        if self.pos_weight is None:
+            return xp.maximum(y, 0.0) - y * t + xp.log1p(xp.exp(-xp.abs(y))), (y, t)
+        check_alike(self, "pos_weight", self.pos_weight, "y", y)
+        if self.pos_weight.shape not in ((), y.shape[1:]):
+            expected = f"() or {tuple(y.shape[1:])}" if len(y.shape) > 1 else "()"
+            complain_shape(self, "pos_weight", self.pos_weight, expected, "one number, or one per column of y")
+        return self.pos_weight * (t * softplus(-y)) + (1.0 - t) * softplus(y), (y, t)
 
     def slopes(self, cache):
         y, t = cache
-        return sigmoid(y) - t
+        if self.pos_weight is None:
+            return sigmoid(y) - t
+        return (1.0 - t) * sigmoid(y) - self.pos_weight * (t * sigmoid(-y))
 
     def check_targets(self, y, t):
         super().check_targets(y, t)
@@ -158,32 +216,63 @@ class SoftmaxWithLoss(Loss):
     y: (N, C).  t: integer labels (N,), or rows of probabilities (N, C) in y's dtype, where l = -Σ t log p.
     A label outside 0 … C-1 raises on NumPy; elsewhere, where a check would have to wait for the device,
     it makes the loss and the gradient NaN (``fit`` reads all labels once, before it begins).
+
+    ``class_weight`` (C,) counts a sample of class c as class_weight[c] samples, in the loss and in its
+    mean.  ``label_smoothing`` ε learns from the target (1 - ε) t + ε / C, which no logit need run away to
+    reach; Szegedy et al., "Rethinking the Inception architecture for computer vision", 2016.
     """
 
+    _: KW_ONLY
+    class_weight: Array = kept(default=None)
+    label_smoothing: float = 0.0
+
     takes_labels = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_number(self, "label_smoothing", self.label_smoothing, 0.0, 1.0, open_high=True)
 
     def losses(self, y, t):
         if len(y.shape) != 2:
             complain_shape(self, "y", y, "(N, C)", "one sample per row, one class per column")
         check_place(self, "t", t, "y", y)
         if kind(t.dtype) != "integer":
-            return self._from_rows(y, t)
+            return self._from_rows(y, self._check_rows(y, t))
         samples, classes = y.shape
         if t.shape != (samples,):
             complain_labels(self, y, t)
         xp = namespace(y)
         chosen = is_class(xp, t, classes)
-        z, exps, sums = shifted_exp(xp, y)
-        if xp is not host:  # reading would wait for a device, so a label that names no class gives NaN
-            sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
-        elif xp.count_nonzero(chosen) != samples:
+        if xp is host and xp.count_nonzero(chosen) != samples:
             self.check_targets(y, t)
+        if self.class_weight is not None or self.label_smoothing:
+            # Reading would wait for a device, so a label that names no class gives NaN.
+            known = xp.any(chosen, axis=1, keepdims=True)
+            return self._from_rows(y, xp.where(known, xp.astype(chosen, y.dtype), xp.nan))
+        z, exps, sums = shifted_exp(xp, y)
+        if xp is not host:
+            sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
         hot = xp.astype(chosen, y.dtype)
         # Not Σ hot · z, for a class that is excluded has the logit -inf.  Where nothing is chosen, hot is the 0.
         losses = xp.log(sums[:, 0]) - xp.sum(xp.where(chosen, z, hot), axis=1)
-        return losses, (exps / sums, hot)
+        return losses, (exps / sums, hot, None)
 
     def _from_rows(self, y, t):
+        xp, counts, weight, smoothing = namespace(y), None, self.class_weight, self.label_smoothing
+        goal = (1.0 - smoothing) * t + smoothing / t.shape[1] if smoothing else t
+        if weight is not None:
+            check_alike(self, "class_weight", weight, "y", y)
+            if weight.shape != y.shape[1:]:
+                complain_shape(self, "class_weight", weight, tuple(y.shape[1:]), "one number per column of y")
+            counts = xp.sum(t * weight, axis=1)
+            goal = goal * weight
+        z, exps, sums = shifted_exp(xp, y)
+        log_p = z - xp.log(sums)
+        # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
+        losses = -xp.sum(goal * xp.where(goal == 0.0, goal, log_p), axis=1)
+        return losses, (exps / sums * xp.sum(goal, axis=1, keepdims=True), goal, counts)
+
+    def _check_rows(self, y, t):
         if len(t.shape) == 1:
             check_array(self, "t", t)
             raise TypeError(
@@ -193,16 +282,15 @@ class SoftmaxWithLoss(Loss):
             hint = " or integer labels (N,)"
             complain_shape(self, "t", t, f"{tuple(y.shape)}{hint}", f"rows of probabilities for y{hint}")
         check_alike(self, "t", t, "y", y)
-        xp = namespace(y)
-        z, exps, sums = shifted_exp(xp, y)
-        log_p = z - xp.log(sums)
-        # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
-        losses = -xp.sum(t * xp.where(t == 0.0, t, log_p), axis=1)
-        return losses, (exps / sums * xp.sum(t, axis=1, keepdims=True), t)
+        return t
 
     def slopes(self, cache):
-        p, t = cache
+        p, t, _ = cache
         return p - t
+
+    def counts(self, cache):
+        _, _, counts = cache
+        return counts
 
     def check_targets(self, y, t):
         numbers, classes = to_numpy(t), y.shape[1]
