@@ -142,6 +142,7 @@ def pytest_configure(config: pytest.Config) -> None:
 
         jax.config.update("jax_enable_x64", True)
         jax.config.update("jax_default_matmul_precision", "float32")
+        jax.config.update("jax_disable_most_optimizations", True)  # compiling takes longer than computing here
 
 
 def why_not(backend: str) -> str:

@@ -11,7 +11,7 @@ from cases import affine
 from conftest import Target
 
 import martlet as mt
-from martlet.optimizers import one_minus_power
+from martlet.optimizers.adaptive import one_minus_power
 
 
 def run(xp: Target, optimizer: mt.Optimizer, grads: list[float]) -> list[float]:

@@ -3,7 +3,7 @@
 Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`` to see what a layer is.
 """
 
-from martlet import datasets, initializers, plot
+from martlet import datasets, initializers, plot, schedules
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
 from martlet.evaluation import accuracy, evaluate
@@ -44,7 +44,20 @@ from martlet.layers import (
     Sum,
     Tanh,
 )
-from martlet.optimizers import SGD, Adam, Momentum, Optimizer
+from martlet.optimizers import (
+    L2,
+    SGD,
+    AdaGrad,
+    Adam,
+    AdamW,
+    ClipByNorm,
+    ClipByValue,
+    Momentum,
+    Nesterov,
+    Optimizer,
+    RMSprop,
+    Transform,
+)
 from martlet.training import History, fit, gradient, train_step
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
@@ -53,8 +66,11 @@ __version__ = "0.1.0"
 __all__ = [
     "ELU",
     "GELU",
+    "L2",
     "SGD",
+    "AdaGrad",
     "Adam",
+    "AdamW",
     "Add",
     "Affine",
     "Array",
@@ -62,6 +78,8 @@ __all__ = [
     "BackendUnavailable",
     "BatchNorm",
     "Branch",
+    "ClipByNorm",
+    "ClipByValue",
     "Dropout",
     "Embedding",
     "Flatten",
@@ -78,8 +96,10 @@ __all__ = [
     "MeanSquaredError",
     "Momentum",
     "Multiply",
+    "Nesterov",
     "Optimizer",
     "Parallel",
+    "RMSprop",
     "ReLU",
     "Repeat",
     "Reshape",
@@ -93,6 +113,7 @@ __all__ = [
     "Standardize",
     "Sum",
     "Tanh",
+    "Transform",
     "Tree",
     "accuracy",
     "available_backends",
@@ -112,6 +133,7 @@ __all__ = [
     "plot",
     "rebuild",
     "replace",
+    "schedules",
     "sigmoid",
     "softmax",
     "softplus",

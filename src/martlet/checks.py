@@ -134,7 +134,14 @@ def complain_shape(owner: object, name: str, x: Array, expected: object, why: st
 
 
 def check_number(
-    owner: object, name: str, value: Any, low: float, high: float = math.inf, *, open_high: bool = False
+    owner: object,
+    name: str,
+    value: Any,
+    low: float,
+    high: float = math.inf,
+    *,
+    open_low: bool = False,
+    open_high: bool = False,
 ) -> None:
     """A hyper-parameter is one finite number in its range."""
     is_number = isinstance(value, Real) and not isinstance(value, bool)
@@ -144,10 +151,18 @@ def check_number(
         number = float(value)
     except OverflowError:  # an integer that no float holds
         number = math.inf
-    inside = math.isfinite(number) and low <= number and (number < high if open_high else number <= high)
-    if not inside:
+    above = number > low if open_low else number >= low
+    below = number < high if open_high else number <= high
+    if not (math.isfinite(number) and above and below):
+        floor = f"{'>' if open_low else '>='} {low:g}"
         ceiling = "" if high == math.inf else f" and {'<' if open_high else '<='} {high:g}"
-        raise ValueError(f"{owner_name(owner)}: {name} must be finite, >= {low:g}{ceiling}, got {value!r}")
+        raise ValueError(f"{owner_name(owner)}: {name} must be finite, {floor}{ceiling}, got {value!r}")
+
+
+def check_switch(owner: object, name: str, value: Any) -> None:
+    """A choice is True or False, and nothing that only counts as one of them."""
+    if not isinstance(value, bool):
+        raise TypeError(f"{owner_name(owner)}: {name} must be True or False, got {describe(value)}")
 
 
 def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:

@@ -23,7 +23,7 @@ from martlet.backend import (
     to_numpy,
 )
 from martlet.batches import batches, check_batches, place_data
-from martlet.checks import check_count
+from martlet.checks import check_count, check_switch
 from martlet.evaluation import Metric, check_kinds, measure, named_metrics
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
@@ -119,9 +119,9 @@ def fit(
         raise ValueError("fit: the model has nothing to learn")
     check_count("fit", "epochs", epochs, 0)
     check_batches("fit", batch_size, last)
-    _check_switch("shuffle", shuffle)
+    check_switch("fit", "shuffle", shuffle)
     if progress is not None:
-        _check_switch("progress", progress)
+        check_switch("fit", "progress", progress)
     functions = named_metrics("fit", metrics)
     rng = _generator(seed)
     model = model.to(backend)
@@ -156,11 +156,6 @@ def fit(
                 history.validation_loss.append(found.pop("loss"))
                 _append(history.validation_metrics, found)
     return model, history
-
-
-def _check_switch(name: str, value: Any) -> None:
-    if not isinstance(value, bool):
-        raise TypeError(f"fit: {name} must be True or False, got {describe(value)}")
 
 
 def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> None:

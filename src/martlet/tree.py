@@ -327,6 +327,18 @@ def map_where(function: Callable[[Array, Array], Array], guide: Any, tree: Any) 
     return new
 
 
+def matching(guide: Any, tree: Any) -> list[Array]:
+    """The tree's leaves in the places where the guide has one, in the order of the guide's ``leaves``."""
+    found: list[Array] = []
+
+    def keep(leaf: Array, _: Array) -> Array:
+        found.append(leaf)
+        return leaf
+
+    map_where(keep, guide, tree)
+    return found
+
+
 def _unlike(guide: Any, tree: Any) -> None:
     """Explain why two trees do not fit; None if only because a memory is None where nothing has a gradient."""
     if not isinstance(guide, Tree | tuple):  # a bare array would be ignored, and its layer never learn

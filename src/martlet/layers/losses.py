@@ -161,7 +161,7 @@ class Huber(Loss):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        check_number(self, "delta", self.delta, 0.0)
+        check_number(self, "delta", self.delta, 0.0, open_low=True)
 
     def losses(self, y, t):
         check_same_target(self, y, t)
