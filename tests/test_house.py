@@ -43,6 +43,8 @@ LADDER = [
     ["optimizers.descent", "optimizers.adaptive"],
     ["optimizers", "datasets", "plot", "batches", "progress"],
     ["evaluation"],
+    ["step", "stopping"],
+    ["diagnosis"],
     ["training"],
     [""],  # martlet itself
     ["__main__"],

@@ -6,6 +6,7 @@ Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`
 from martlet import datasets, initializers, plot, schedules
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
+from martlet.diagnosis import NotFinite
 from martlet.evaluation import accuracy, evaluate
 from martlet.functions import log_softmax, one_hot, sigmoid, softmax, softplus
 from martlet.layer import Layer
@@ -58,7 +59,9 @@ from martlet.optimizers import (
     RMSprop,
     Transform,
 )
-from martlet.training import History, fit, gradient, train_step
+from martlet.step import gradient, train_step
+from martlet.stopping import EarlyStopping
+from martlet.training import History, fit
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
 __version__ = "0.1.0"
@@ -81,6 +84,7 @@ __all__ = [
     "ClipByNorm",
     "ClipByValue",
     "Dropout",
+    "EarlyStopping",
     "Embedding",
     "Flatten",
     "Freeze",
@@ -97,6 +101,7 @@ __all__ = [
     "Momentum",
     "Multiply",
     "Nesterov",
+    "NotFinite",
     "Optimizer",
     "Parallel",
     "RMSprop",

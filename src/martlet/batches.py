@@ -9,6 +9,7 @@ from martlet.backend import (
     Array,
     Backend,
     backend_of,
+    describe,
     dtype_name,
     host,
     is_floating,
@@ -41,7 +42,7 @@ def batches(
     ``batch_size``, the last batch is short (``last="keep"``; a mean loss is then the mean over fewer
     samples) or left out (``last="drop"``).
     """
-    count = check_samples("batches", x=x, t=t, weight=weight)
+    check_samples("batches", x=x, t=t, weight=weight)
     check_batches("batches", batch_size, last)
     check_place("batches", "t", t, "x", x)
     if weight is not None:
@@ -49,15 +50,21 @@ def batches(
     if rng is not None:
         check_generator("batches", rng, "permutation")
     arrays = (x, t) if weight is None else (x, t, weight)
-    order = None if rng is None else backend_of(x).asarray(rng.permutation(count))
-    return _cut(arrays, order, count, batch_size, last)
+    return cut(arrays, draw_order(x, rng), batch_size, last)
 
 
-def _cut(
-    arrays: tuple[Array, ...], order: Array | None, count: int, size: int, last: str
+def draw_order(x: Array, rng: np.random.Generator | None) -> Array | None:
+    """An order of the samples, drawn on the host and brought to where x is; None is the order they have."""
+    return None if rng is None else backend_of(x).asarray(rng.permutation(x.shape[0]))
+
+
+def cut(
+    arrays: tuple[Array, ...], order: Array | None, size: int, last: str, first: int = 0
 ) -> Iterator[tuple[Array, ...]]:
+    """The mini-batches of one epoch in the given order, from batch number ``first`` on."""
+    count = arrays[0].shape[0]
     stop = count - count % size if last == "drop" else count
-    for start in range(0, stop, size):
+    for start in range(first * size, stop, size):
         rows = slice(start, min(start + size, stop))
         if order is None:
             yield tuple(a[rows, ...] for a in arrays)
@@ -97,16 +104,18 @@ def check_samples(owner: str, **arrays: Any) -> int:
 def place_data(
     owner: str, model: Layer, loss: Loss | None, x: Any, t: Any, weight: Any = None
 ) -> tuple[Any, Array, Array | None]:
-    """Data where the model is and in its dtype.  Labels stay integers, of the type that indexes there."""
+    """Data where the model is and in its dtype.  Labels and words stay integers, of the type that indexes there."""
     check_samples(owner, x=x, t=t, weight=weight)
     arrays = leaves(model)
     home = backend_of(arrays[0] if arrays else x)
-    width = next((dtype_name(a.dtype) for a in arrays if is_floating(a)), None)
-    x = _place(owner, "x", x, home, width)
+    width = width_of(model)
+    if model.vocabulary is None:
+        x = _place(owner, "x", x, home, width)
+    else:
+        x = _place_integers(owner, "x", x, home)
+        _check_words(owner, x, model.vocabulary)
     if (loss is None or loss.takes_labels) and _look_like_labels(t):
-        t = _place(owner, "t", t, home, None)
-        if kind(t.dtype) == "integer" and t.dtype != home.index_dtype:
-            t = namespace(t).astype(t, home.index_dtype)
+        t = _place_integers(owner, "t", t, home)
     else:
         t = _place(owner, "t", t, home, width)
     if weight is not None:
@@ -120,6 +129,28 @@ def place_data(
 def _look_like_labels(t: Array) -> bool:
     """Integers or booleans, one per sample; also a column of them, and the loss then says how to write it."""
     return tuple(t.shape[1:]) in ((), (1,)) and not is_floating(t)
+
+
+def width_of(model: Layer) -> str | None:
+    """The float width that a model computes in: that of its first array of floats."""
+    return next((dtype_name(a.dtype) for a in leaves(model) if is_floating(a)), None)
+
+
+def _check_words(owner: str, x: Array, vocabulary: int) -> None:
+    """Read x on the host, once, so that no step has to wait for its device to find a word out of range."""
+    if kind(x.dtype) != "integer":
+        raise TypeError(f"{owner}: x must hold integers, for the model begins with an Embedding, got {describe(x)}")
+    numbers = to_numpy(x)
+    if numbers.size and (numbers.min() < 0 or numbers.max() >= vocabulary):
+        raise ValueError(
+            f"{owner}: x holds {numbers.min()} to {numbers.max()}, but the model knows {vocabulary} words: "
+            f"0 … {vocabulary - 1}"
+        )
+
+
+def _place_integers(owner: str, name: str, x: Array, home: Backend) -> Array:
+    x = _place(owner, name, x, home, None)
+    return namespace(x).astype(x, home.index_dtype) if kind(x.dtype) == "integer" else x
 
 
 def _place(owner: str, name: str, x: Array, home: Backend, width: str | None) -> Array:

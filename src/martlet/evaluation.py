@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, as_backend, describe, host, kind, to_numpy
-from martlet.batches import place_data
+from martlet.backend import Array, as_backend, backend_of, describe, host, kind, to_numpy
+from martlet.batches import place_data, width_of
 from martlet.checks import complain_shape
 from martlet.layer import Layer
 from martlet.layers.losses import Loss
 from martlet.optimizers import Optimizer
+from martlet.tree import leaves
 
 if TYPE_CHECKING:
     import numpy as np
@@ -42,7 +43,7 @@ def accuracy(model: Layer, x: Any, t: Any) -> float:
     """
     check_kinds("accuracy", model=model)
     x, t, _ = place_data("accuracy", model, None, x, t)
-    return measure("accuracy", model, None, METRICS, x, t)["accuracy"]
+    return measure("accuracy", model, None, {"accuracy": _accuracy}, x, t)["accuracy"]
 
 
 def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
@@ -64,7 +65,33 @@ def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
     return float(host.mean(right))
 
 
-METRICS: dict[str, Metric] = {"accuracy": _accuracy}
+def _mae(y: np.ndarray, t: np.ndarray) -> float:
+    """The mean absolute error."""
+    _check_regression("mae", y, t)
+    return float(host.mean(host.abs(y.astype("float64") - t)))
+
+
+def _r2(y: np.ndarray, t: np.ndarray) -> float:
+    """The share of the targets' variance that the model explains: 1 - Σ (y - t)² / Σ (t - mean t)².
+
+    The mean over the columns.  Of a column that does not vary nothing can be explained: 1 if it is hit
+    exactly, else 0, as scikit-learn has it.
+    """
+    _check_regression("r2", y, t)
+    y, t = y.astype("float64").reshape(len(y), -1), t.astype("float64").reshape(len(t), -1)
+    left, all_ = ((y - t) ** 2).sum(axis=0), ((t - t.mean(axis=0)) ** 2).sum(axis=0)
+    shares = host.where(all_ > 0, 1.0 - left / host.where(all_ > 0, all_, 1.0), host.where(left > 0, 0.0, 1.0))
+    return float(shares.mean())
+
+
+def _check_regression(name: str, y: np.ndarray, t: np.ndarray) -> None:
+    if y.shape != t.shape:
+        hint = "; write t[:, None]" if (*t.shape, 1) == y.shape else ""
+        hint = "; write t[:, 0]" if t.shape == (*y.shape, 1) else hint
+        complain_shape(name, "t", t, tuple(y.shape), f"the shape of the output{hint}")
+
+
+METRICS: dict[str, Metric] = {"accuracy": _accuracy, "mae": _mae, "r2": _r2}
 
 
 def evaluate(
@@ -78,13 +105,15 @@ def evaluate(
 ) -> dict[str, float]:
     """The loss, under "loss", and each metric of a model on some data, which is moved to the model.
 
-    A metric is a name ("accuracy"), or in a mapping a function of output and target, both NumPy arrays,
-    that gives a number.
+    A metric is a name ("accuracy", "mae", "r2"), or in a mapping a function of output and target, both
+    NumPy arrays, that gives a number.  ``weight`` weighs the loss, not the metrics.
     """
     check_kinds("evaluate", model=model)
     if loss is not None:
         check_kinds("evaluate", loss=loss)
     functions = named_metrics("evaluate", metrics)
+    if loss is not None and leaves(model):
+        loss = loss.to(backend_of(leaves(model)[0]), dtype=width_of(model))
     x, t, weight = place_data("evaluate", model, loss, x, t, weight)
     return measure("evaluate", model, loss, functions, x, t, weight)
 

@@ -25,14 +25,14 @@ class LossLog:
         self.waiting.append((value, 1.0 if self.reduction == "sum" else share))
         return len(self.waiting) >= 1000
 
-    def read(self) -> int:
-        """Bring the waiting losses to the host in one transfer; gives back how many there were."""
+    def read(self) -> list[float]:
+        """Bring the waiting losses to the host in one transfer, count them, and give them back."""
         values = _to_floats([value for value, _ in self.waiting])
         shares = _to_floats([share for _, share in self.waiting])
         self.sum += math.fsum(value * share for value, share in zip(values, shares, strict=True))
         self.count += math.fsum(shares)
         self.waiting = []
-        return len(values)
+        return values
 
     def result(self) -> float:
         """The mean loss, counted by samples; with reduction="sum", the sum."""

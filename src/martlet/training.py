@@ -1,65 +1,31 @@
-"""Training: gradient, update, repeat.
-
-``gradient`` and ``train_step`` are pure functions, and all there is to it; ``fit`` is the loop around them
-that most people need.
-"""
+"""The training loop: gradient, update, repeat, and an account of what happened."""
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from martlet.backend import (
-    Array,
-    Backend,
-    backend_of,
-    describe,
-    dtype_name,
-    generator,
-    host,
-    is_floating,
-    to_numpy,
-)
-from martlet.batches import batches, check_batches, place_data
+from martlet.backend import Array, Backend, backend_of, describe, dtype_name, generator, is_floating, to_numpy
+from martlet.batches import check_batches, cut, draw_order, place_data, width_of
 from martlet.checks import check_count, check_switch
+from martlet.diagnosis import NotFinite, explain, learned_is_finite
 from martlet.evaluation import Metric, check_kinds, measure, named_metrics
 from martlet.layer import Layer
+from martlet.layers.dropout import check_streams
 from martlet.layers.losses import Loss
 from martlet.optimizers import Optimizer
 from martlet.progress import LossLog, progress_bar
-from martlet.tree import Tree, learned, leaves, named_leaves, rebuild
+from martlet.step import train_step
+from martlet.stopping import Best, EarlyStopping
+from martlet.tree import Tree, learned, leaves, map_leaves, named_leaves, rebuild
 
 if TYPE_CHECKING:
     import numpy as np
 
 L = TypeVar("L", bound=Layer)
-
-
-def gradient(model: L, loss: Loss, x: Any, t: Array, weight: Array | None = None) -> tuple[Array, L | None, L]:
-    """Forward, then backward: the loss, dL/dmodel, and the model after having seen the batch.
-
-    ``value, grad, model = gradient(model, loss, x, t)``; then ``grad[0].W`` is dL/dW of the first layer.
-    x, t and weight must be on the model's device, in its dtype (``fit`` sees to that by itself).
-    """
-    if not (isinstance(model, Layer) and isinstance(loss, Loss) and loss.reduction != "none"):
-        check_kinds("gradient", model=model, loss=loss)
-    y, cache = model.forward(x)
-    value, loss_cache = loss.forward(y, t, weight)
-    _, grad = model.backward(cache, loss.backward(loss_cache))
-    return value, grad, model.observe(cache)
-
-
-def train_step(
-    model: L, loss: Loss, optimizer: Optimizer, state: Any, x: Any, t: Array, weight: Array | None = None
-) -> tuple[L, Any, Array]:
-    """One step of training as a pure function: the new model, the new state, and the loss before the step."""
-    if not isinstance(optimizer, Optimizer):
-        check_kinds("train_step", model=model, loss=loss, optimizer=optimizer)
-    value, grad, model = gradient(model, loss, x, t, weight)
-    model, state = optimizer.update(model, grad, state)
-    return model, state, value
 
 
 @dataclass
@@ -69,7 +35,9 @@ class History:
     loss: the mean loss of the epoch's batches, each measured before its step and counted by its samples
     (with sample weights, by their weight; with reduction="sum" it is the sum).  validation_loss,
     metrics, validation_metrics: measured after the epoch's last step.  seconds: the time that the
-    epoch's steps took.  state: the optimizer's, after the last step.
+    epoch's steps took.  state: the optimizer's, after the last step of the model that was given back.
+    best_epoch: with early stopping, the epoch (from 1) that the model is from.  stopped: why the run ended
+    before its last epoch, or "".
     """
 
     loss: list[float] = field(default_factory=list)
@@ -77,7 +45,25 @@ class History:
     metrics: dict[str, list[float]] = field(default_factory=dict)
     validation_metrics: dict[str, list[float]] = field(default_factory=dict)
     seconds: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped: str = ""
     state: Any = field(default=None, repr=False)
+
+    def copy(self) -> History:
+        """A history of its own, which can be written to without harm."""
+        return History(
+            loss=list(self.loss),
+            validation_loss=list(self.validation_loss),
+            metrics={name: list(curve) for name, curve in self.metrics.items()},
+            validation_metrics={name: list(curve) for name, curve in self.validation_metrics.items()},
+            seconds=list(self.seconds),
+            best_epoch=self.best_epoch,
+            stopped=self.stopped,
+            state=copied(self.state),
+        )
+
+
+Hook = Callable[[int, Any, History], bool | None]
 
 
 def fit(
@@ -93,8 +79,10 @@ def fit(
     shuffle: bool = True,
     last: str = "keep",
     weight: Any = None,
-    validation: tuple[Any, Any] | None = None,
+    validation: tuple[Any, ...] | None = None,
     metrics: Iterable[str] | Mapping[str, Metric] = (),
+    stop: EarlyStopping | None = None,
+    hook: Hook | None = None,
     state: Any = None,
     backend: str | Backend | None = None,
     progress: bool | None = None,
@@ -108,11 +96,16 @@ def fit(
 
     x: one sample per row; t: the targets that the loss expects.  ``seed`` begins a random generator of
     this run's own, which shuffles the data before each epoch; for ``last`` see ``batches``.  ``weight``:
-    one per sample.  ``validation``: (x, t), measured after each epoch.  ``metrics``: see ``evaluate``.
-    ``state``: an optimizer's state to go on from (``history.state``).  ``progress``: a bar on the
-    terminal; None shows one where tqdm is installed and someone is watching.
+    one per sample.  ``validation``: (x, t) or (x, t, weight), measured after each epoch.  ``metrics``:
+    see ``evaluate``.  ``stop``: an EarlyStopping; the model of the best epoch is given back.  ``hook``: a
+    function that is called after each epoch with its number (from 1) and copies of the model and the
+    history so far; if it gives back True, the run ends there.  ``state``: an optimizer's state to go on
+    from (``history.state``).  ``progress``: a bar on the terminal; None shows one where tqdm is installed
+    and someone is watching.
 
-    Raises ValueError or TypeError, before any step is taken, for what cannot be trained on.
+    Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
+    NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
+    layer, and holds the model and the history from before that step.
     """
     check_kinds("fit", model=model, loss=loss, optimizer=optimizer)
     if not leaves(learned(model)):
@@ -122,13 +115,17 @@ def fit(
     check_switch("fit", "shuffle", shuffle)
     if progress is not None:
         check_switch("fit", "progress", progress)
+    if hook is not None and not callable(hook):
+        raise TypeError(f"fit: hook must be a function of (epoch, model, history), got {describe(hook)}")
     functions = named_metrics("fit", metrics)
+    best = Best(stop, functions, validation is not None)
     rng = _generator(seed)
     model = model.to(backend)
-    loss = loss.to(backend_of(leaves(model)[0]))
-    x, t, weight = place_data("fit", model, loss, x, t, weight)
-    count = x.shape[0]
-    _check_targets(model, loss, x, t, batch_size)
+    loss = loss.to(backend_of(leaves(model)[0]), dtype=width_of(model))
+    check_streams("fit", model)
+    data = place_data("fit", model, loss, x, t, weight)
+    _check_targets(model, loss, *data[:2], batch_size)
+    count = data[0].shape[0]
     if last == "drop" and count < batch_size:
         raise ValueError(f'fit: last="drop" leaves no batch: batch_size={batch_size} is more than {count} samples')
     held_out = _held_out(model, loss, validation, batch_size)
@@ -136,26 +133,75 @@ def fit(
 
     history = History(state=state)
     steps = count // batch_size if last == "drop" else -(-count // batch_size)
+    arrays = data if data[2] is not None else data[:2]
     with progress_bar(epochs * steps, progress) as bar:
-        for _ in range(epochs):
+        for epoch in range(1, epochs + 1):
             start = time.perf_counter()
-            log = LossLog(loss.reduction)
-            for batch in batches(x, t, batch_size, rng=rng if shuffle else None, weight=weight, last=last):
-                model, state, value = train_step(model, loss, optimizer, state, *batch)
-                if log.add(value, batch):
-                    bar.update(log.read())
-            bar.update(log.read())
-            history.loss.append(log.result())
+            order = draw_order(data[0], rng if shuffle else None)
+            pieces = _Pieces(arrays, order, batch_size, last, steps)
+            model, state, mean = _train_epoch(epoch, model, state, loss, optimizer, pieces, history, bar)
+            history.loss.append(mean)
             history.seconds.append(time.perf_counter() - start)
             history.state = state
-            bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
+            bar.set_postfix(loss=f"{mean:.4g}")
             if functions:
-                _append(history.metrics, measure("fit", model, None, functions, x, t))
+                _append(history.metrics, measure("fit", model, None, functions, *data[:2]))
             if held_out is not None:
                 found = measure("fit: validation", model, loss, functions, *held_out)
                 history.validation_loss.append(found.pop("loss"))
                 _append(history.validation_metrics, found)
-    return model, history
+            best.see(epoch, model, history)
+            if best.waited_long_enough:
+                history.stopped = best.reason
+            elif hook is not None and _asks_to_stop(hook(epoch, copied(model), history.copy())):
+                history.stopped = f"the hook ended the run after epoch {epoch}"
+            if history.stopped:
+                break
+    return best.model_of(model, history), history
+
+
+@dataclass(frozen=True)
+class _Pieces:
+    """The batches of one epoch, which can be cut again from any step on."""
+
+    arrays: tuple[Array, ...]
+    order: Array | None
+    size: int
+    last: str
+    steps: int
+
+    def since(self, first: int) -> Iterable[tuple[Array, ...]]:
+        return cut(self.arrays, self.order, self.size, self.last, first)
+
+
+def _train_epoch(
+    epoch: int, model: L, state: Any, loss: Loss, optimizer: Optimizer, pieces: _Pieces, history: History, bar: Any
+) -> tuple[L, Any, float]:
+    """The model and the state after one epoch, and its mean loss."""
+    log = LossLog(loss.reduction)
+    read, known_good = 0, (model, state)
+    for step, batch in enumerate(pieces.since(0), start=1):
+        model, state, value = train_step(model, loss, optimizer, state, *batch)
+        if log.add(value, batch) or step == pieces.steps:
+            values = log.read()
+            if not (all(map(math.isfinite, values)) and learned_is_finite(model)):
+                found = explain(*known_good, loss, optimizer, pieces.since(read))
+                past = replace(history.copy(), state=found.state)
+                raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)
+            bar.update(len(values))
+            read, known_good = step, (model, state)
+    return model, state, log.result()
+
+
+def copied(tree: Any) -> Any:
+    """A tree with memory of its own."""
+    return None if tree is None else map_leaves(lambda x: backend_of(x).asarray(x, copy=True), tree)
+
+
+def _asks_to_stop(answer: Any) -> bool:
+    if answer is None or isinstance(answer, bool):
+        return bool(answer)
+    raise TypeError(f"fit: the hook must give back True (to end the run), False or None, got {describe(answer)}")
 
 
 def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> None:
@@ -166,14 +212,14 @@ def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int
     loss.check_targets(y, t)
 
 
-def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Array, Array] | None:
+def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Any, ...] | None:
     if validation is None:
         return None
-    if not isinstance(validation, tuple) or len(validation) != 2:
-        raise TypeError(f"fit: validation must be a tuple (x, t), got {describe(validation)}")
-    x, t, _ = place_data("fit: validation", model, loss, *validation)
-    _check_targets(model, loss, x, t, batch_size)
-    return x, t
+    if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+        raise TypeError(f"fit: validation must be a tuple (x, t) or (x, t, weight), got {describe(validation)}")
+    data = place_data("fit: validation", model, loss, *validation)
+    _check_targets(model, loss, *data[:2], batch_size)
+    return data
 
 
 def _generator(seed: Any) -> np.random.Generator:
@@ -190,12 +236,14 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
         return new
     if type(state) is not optimizer.State:
         raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__name__}")
-    for name in optimizer.numbers:
-        kept, wanted = to_numpy(getattr(state, name)), getattr(optimizer, name)
-        if kept != host.asarray(wanted, dtype=kept.dtype):
+    _check_same_kind(optimizer, state, new)
+    numbers = optimizer.numbers_in(new)
+    for name, kept in optimizer.numbers_in(state).items():
+        has, asked = to_numpy(kept), to_numpy(numbers[name])
+        if has != asked.astype(has.dtype):
             raise ValueError(
-                f"fit: the state has {name}={kept:g}, but the optimizer {name}={wanted:g}; to go on with the "
-                f'optimizer\'s: state=martlet.replace(state, {{"{name}": {wanted:g}}})'
+                f"fit: the state has {name}={has:g}, but the optimizer {name}={asked:g}; to go on with the "
+                f'optimizer\'s: state=martlet.replace(state, {{"{name}": {asked:g}}})'
             )
     shapes, wanted = _shapes(state), _shapes(new)
     for name in wanted | shapes:
@@ -209,6 +257,22 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     return rebuild(
         state, [home.asarray(x, dtype_name(y.dtype) if is_floating(y) else None, copy=True) for x, y in pairs]
     )
+
+
+def _check_same_kind(optimizer: Optimizer, state: Any, new: Any) -> None:
+    """A state belongs to the schedule and the transforms it was made for."""
+    for name in ("schedule", "transforms"):
+        has, wanted = ([type(part).__qualname__ for part in _parts(s, name)] for s in (state, new))
+        if has != wanted:
+            raise ValueError(
+                f"fit: the state was made with {name} {', '.join(has) or 'none'}, but the optimizer has "
+                f"{', '.join(wanted) or 'none'}"
+            )
+
+
+def _parts(state: Any, name: str) -> tuple[Any, ...]:
+    part = getattr(state, name)
+    return part if isinstance(part, tuple) else () if part is None else (part,)
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

@@ -1,0 +1,93 @@
+"""Early stopping: end a run when it no longer gets better, and give back the best model that there was."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from martlet.backend import describe
+from martlet.checks import check_count, check_number
+
+LOWEST_IS_BEST = {"loss": True, "mae": True, "accuracy": False, "r2": False}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EarlyStopping:
+    """Stop when ``watch`` has not become better for ``patience`` epochs.
+
+    watch: "loss", or the name of one of the run's metrics; of the validation data where there is any,
+    else of the training data.  best: "lowest" or "highest", for metrics of one's own; martlet's are known.
+    least: an improvement must be larger than this to count.
+    """
+
+    patience: int = 10
+    watch: str = "loss"
+    best: str | None = None
+    least: float = 0.0
+
+    def __post_init__(self) -> None:
+        check_count(self, "patience", self.patience)
+        check_number(self, "least", self.least, 0.0)
+        if not isinstance(self.watch, str):
+            raise TypeError(f'EarlyStopping: watch must be "loss" or a metric\'s name, got {describe(self.watch)}')
+        if self.best not in (None, "lowest", "highest"):
+            raise ValueError(f'EarlyStopping: best must be "lowest" or "highest", got {self.best!r}')
+        if self.best is None and self.watch not in LOWEST_IS_BEST:
+            raise ValueError(
+                f'EarlyStopping: best must say if the best {self.watch!r} is the "lowest" or the "highest"'
+            )
+
+    @property
+    def lowest_is_best(self) -> bool:
+        return LOWEST_IS_BEST[self.watch] if self.best is None else self.best == "lowest"
+
+
+class Best:
+    """The best epoch of a run so far.  A model is a value, so keeping it costs nothing but its memory."""
+
+    def __init__(self, stop: EarlyStopping | None, metrics: Mapping[str, Any], validated: bool) -> None:
+        if stop is not None and not isinstance(stop, EarlyStopping):
+            raise TypeError(f"fit: stop must be a martlet.EarlyStopping, got {describe(stop)}")
+        if stop is not None and stop.watch != "loss" and stop.watch not in metrics:
+            raise ValueError(
+                f"fit: stop watches {stop.watch!r}, but this run measures (metrics=): {', '.join(['loss', *metrics])}"
+            )
+        self.stop = stop
+        self.validated = validated
+        self.epoch = self.waited = 0
+        self.score = math.inf
+        self.found: tuple[Any, Any] | None = None
+
+    def see(self, epoch: int, model: Any, history: Any) -> None:
+        """Take note of an epoch."""
+        if self.stop is None:
+            return
+        losses = history.validation_loss if self.validated else history.loss
+        metrics = history.validation_metrics if self.validated else history.metrics
+        score = (losses if self.stop.watch == "loss" else metrics[self.stop.watch])[-1]
+        score = score if self.stop.lowest_is_best else -score
+        self.waited += 1
+        if self.found is None or score < self.score - self.stop.least:
+            self.epoch, self.score, self.waited = epoch, score, 0
+            self.found = model, history.state
+            if math.isnan(score):  # nothing is worse
+                self.score = math.inf
+
+    @property
+    def waited_long_enough(self) -> bool:
+        return self.stop is not None and self.waited >= self.stop.patience
+
+    @property
+    def reason(self) -> str:
+        assert self.stop is not None
+        return f"{self.stop.watch} was best after epoch {self.epoch}, and not better in {self.waited} epochs since"
+
+    def model_of(self, model: Any, history: Any) -> Any:
+        """The model to give back: the best one, with its state in the history; without a stop, the last one."""
+        if self.found is None:
+            return model
+        best, history.state = self.found
+        history.best_epoch = self.epoch
+        return best
