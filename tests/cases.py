@@ -295,4 +295,32 @@ OPTIMIZERS = [
     OptimizerCase("Momentum", lambda: mt.Momentum(lr=0.1, momentum=0.8)),
     OptimizerCase("Adam", lambda: mt.Adam(lr=0.1)),
     OptimizerCase("Adam, no memory", lambda: mt.Adam(lr=0.1, beta1=0.0, beta2=0.0)),
+    OptimizerCase("Nesterov", lambda: mt.Nesterov(lr=0.1, momentum=0.8)),
+    OptimizerCase("AdaGrad", lambda: mt.AdaGrad(lr=0.1)),
+    OptimizerCase("RMSprop", lambda: mt.RMSprop(lr=0.1)),
+    OptimizerCase("RMSprop, centered", lambda: mt.RMSprop(lr=0.1, centered=True)),
+    OptimizerCase("AdamW", lambda: mt.AdamW(lr=0.1, weight_decay=0.3)),
+    OptimizerCase("AdamW, biases not decayed", lambda: mt.AdamW(lr=0.1, weight_decay=0.3, biases=False)),
+    OptimizerCase("Adam, amsgrad", lambda: mt.Adam(lr=0.1, amsgrad=True)),
+    OptimizerCase("AdamW, amsgrad", lambda: mt.AdamW(lr=0.1, weight_decay=0.3, amsgrad=True)),
+    OptimizerCase(
+        "SGD, L2 and ClipByNorm, a cosine after a warm-up",
+        lambda: mt.SGD(
+            lr=0.1,
+            schedule=mt.schedules.Cosine(steps=5, warmup=2, end=0.1),
+            transforms=(mt.L2(decay=0.1), mt.ClipByNorm(limit=0.5)),
+        ),
+    ),
+    OptimizerCase(
+        "Adam, ClipByValue, a staircase",
+        lambda: mt.Adam(
+            lr=0.1, schedule=mt.schedules.Step(every=2, ratio=0.5), transforms=(mt.ClipByValue(limit=0.05),)
+        ),
+    ),
+    OptimizerCase(
+        "Nesterov, L2 of the weights alone, an exponential",
+        lambda: mt.Nesterov(
+            lr=0.1, schedule=mt.schedules.Exponential(every=2), transforms=(mt.L2(decay=0.1, biases=False),)
+        ),
+    ),
 ]

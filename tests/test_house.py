@@ -23,7 +23,7 @@ LADDER = [
     ["backend"],
     ["checks"],
     ["tree", "functions", "noise"],
-    ["layer", "initializers"],
+    ["layer", "loss", "initializers"],
     [
         "layers.linear",
         "layers.activations",
@@ -35,7 +35,7 @@ LADDER = [
         "layers.embedding",
         "layers.losses",
     ],
-    ["layers.sequential"],
+    ["layers.sequential", "layers.standardize"],
     ["layers"],
     ["numbered"],
     ["schedules", "optimizers.transforms"],
@@ -116,6 +116,7 @@ def test_importing_martlet_loads_no_library_but_numpy() -> None:
         "array_api_compat.numpy",
         "tqdm",
         "matplotlib",
+        "sklearn",
     }
     program = "import sys, martlet; print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True).stdout.split()

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 import pickle
+from typing import Any
 
 import numpy as np
 import pytest
 from cases import affine
-from conftest import Target
+from conftest import Target, assert_close, to_numpy
 
 import martlet as mt
 from martlet.optimizers.adaptive import one_minus_power
@@ -54,6 +55,124 @@ def test_adam_follows_algorithm_1(xp: Target) -> None:
     assert run(xp, mt.Adam(lr=0.01, eps=0.1), GRADS) == pytest.approx(expected, rel=1e-5)
 
 
+def test_adagrad_divides_by_all_that_it_has_seen(xp: Target) -> None:
+    expected, p, h = [], 1.0, 0.0
+    for g in GRADS:
+        h += g * g
+        p -= 0.1 * g / (math.sqrt(h) + 0.01)
+        expected.append(p)
+    assert run(xp, mt.AdaGrad(lr=0.1, eps=0.01), GRADS) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rmsprop_divides_by_what_it_has_seen_of_late(xp: Target) -> None:
+    expected, p, v = [], 1.0, 0.0
+    for g in GRADS:
+        v = 0.8 * v + (1 - 0.8) * g * g
+        p -= 0.1 * g / (math.sqrt(v) + 0.01)
+        expected.append(p)
+    assert run(xp, mt.RMSprop(lr=0.1, decay=0.8, eps=0.01), GRADS) == pytest.approx(expected, rel=1e-6)
+
+
+def test_rmsprop_centered_divides_by_the_deviation(xp: Target) -> None:
+    expected, p, v, m = [], 1.0, 0.0, 0.0
+    for g in GRADS:
+        v = 0.8 * v + (1 - 0.8) * g * g
+        m = 0.8 * m + (1 - 0.8) * g
+        p -= 0.1 * g / (math.sqrt(v - m * m) + 0.01)
+        expected.append(p)
+    found = run(xp, mt.RMSprop(lr=0.1, decay=0.8, eps=0.01, centered=True), GRADS)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def test_rmsprop_centered_takes_no_root_of_a_rounding_error(xp: Target) -> None:
+    """The deviation of a constant gradient is 0, and v - m² lands on either side of it."""
+    constant = np.random.default_rng(0).uniform(0.5, 2.0, (20, 20))
+    model, grad = (xp.put(mt.MatMul(W), "float32") for W in (np.zeros((20, 20)), constant))
+    optimizer = mt.RMSprop(lr=1e-10, decay=0.5, centered=True)
+    state = optimizer.init(model)
+    update = xp.compile(lambda *given: optimizer.update(*given))
+    below = 0
+    for _ in range(60):
+        model, state = update(model, grad, state)
+        below += int(np.sum(mt.to_numpy(state.v.W - state.m.W * state.m.W) < 0.0))
+        assert np.isfinite(mt.to_numpy(model.W)).all()
+    assert below > 0
+
+
+def test_adamw_shrinks_the_weights_beside_adam(xp: Target) -> None:
+    """The decay is taken from p, and neither m nor v see it."""
+    expected, p, m, v = [], 1.0, 0.0, 0.0
+    for t, g in enumerate(GRADS, start=1):
+        p -= 0.01 * 0.5 * p
+        m = 0.9 * m + 0.1 * g
+        v = 0.999 * v + 0.001 * g * g
+        p -= 0.01 * (m / (1 - 0.9**t)) / (math.sqrt(v / (1 - 0.999**t)) + 0.1)
+        expected.append(p)
+    assert run(xp, mt.AdamW(lr=0.01, eps=0.1, weight_decay=0.5), GRADS) == pytest.approx(expected, rel=1e-5)
+
+
+def test_adamw_lets_biases_be(xp: Target) -> None:
+    model = xp.put(mt.Affine(np.full((2, 2), 3.0), np.full(2, 3.0)))
+    nothing = xp.put(mt.Affine(np.zeros((2, 2)), np.zeros(2)))
+    for biases, b in ((True, 1.5), (False, 3.0)):
+        optimizer = mt.AdamW(lr=1.0, weight_decay=0.5, biases=biases)
+        after, _ = optimizer.update(model, nothing, optimizer.init(model))
+        assert_close(after, mt.Affine(np.full((2, 2), 1.5), np.full(2, b)), rtol=1e-6)
+
+
+def test_amsgrad_never_forgets_a_large_gradient(xp: Target) -> None:
+    grads, expected, p, m, v, peak = [8.0, *GRADS], [], 1.0, 0.0, 0.0, 0.0
+    for t, g in enumerate(grads, start=1):
+        m = 0.9 * m + 0.1 * g
+        v = 0.5 * v + 0.5 * g * g
+        peak = max(peak, v)
+        p -= 0.01 * (m / (1 - 0.9**t)) / (math.sqrt(peak / (1 - 0.5**t)) + 0.1)
+        expected.append(p)
+    assert peak == 32.0  # the first, and never reached again
+    found = run(xp, mt.Adam(lr=0.01, eps=0.1, beta2=0.5, amsgrad=True), grads)
+    assert found == pytest.approx(expected, rel=1e-5)
+
+
+def nesterov_as_published(mu: float, lr: float, steps: int) -> list[float]:
+    """v ← mu v - lr g(p + mu v),  p ← p + v: the places p + mu v, where the gradients are taken."""
+    p, v, places = 1.0, 0.0, []
+    for _ in range(steps):
+        v = mu * v - lr * slope(p + mu * v)
+        p += v
+        places.append(p + mu * v)
+    return places
+
+
+def nesterov_as_it_circulates(mu: float, lr: float, steps: int) -> list[float]:
+    """The same for q = p + mu v, with a slip that has been copied often: the new v where the old one belongs."""
+    q, v, places = 1.0, 0.0, []
+    for _ in range(steps):
+        g = slope(q)
+        v = mu * v - lr * g
+        q += mu * mu * v - (1 + mu) * lr * g
+        places.append(q)
+    return places
+
+
+def slope(p: Any) -> Any:
+    """The gradient of ½ 3 (p - 2)²."""
+    return 3.0 * (p - 2.0)
+
+
+def test_nesterov_looks_ahead_as_published(xp: Target) -> None:
+    """Sutskever et al., 2013, equations 3 and 4, simulated where they say it, not where ours computes it."""
+    optimizer = mt.Nesterov(lr=0.05, momentum=0.8)
+    model = xp.put(mt.MatMul(np.ones((1, 1))))
+    state, places = optimizer.init(model), []
+    for _ in range(30):
+        model, state = optimizer.update(model, model.gradient(W=slope(model.W)), state)
+        places.append(float(mt.to_numpy(model.W)[0, 0]))
+    expected = nesterov_as_published(0.8, 0.05, 30)
+    assert places == pytest.approx(expected, rel=1e-12 if xp.double == "float64" else 1e-5)
+    wrong = nesterov_as_it_circulates(0.8, 0.05, 30)
+    assert max(abs(a - b) for a, b in zip(places, wrong, strict=True)) > 0.1  # so the slip would be seen
+
+
 def test_adams_first_step_has_the_length_of_its_learning_rate(xp: Target) -> None:
     for g in (1e-3, -7.0, 1e3):
         assert run(xp, mt.Adam(lr=0.01), [g])[0] == pytest.approx(1.0 - math.copysign(0.01, g), rel=1e-5)
@@ -70,24 +189,73 @@ def test_adams_correction_does_not_cancel(xp: Target) -> None:
         assert float(mt.to_numpy(found)) == pytest.approx(exact, rel=1e-6)
 
 
-@pytest.mark.parametrize("name", ["SGD", "Momentum", "Adam"])
+BESIDE_TORCH = {
+    "SGD": (mt.SGD(lr=0.1), lambda optim, p: optim.SGD(p, lr=0.1)),
+    "Momentum": (mt.Momentum(lr=0.1, momentum=0.8), lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8)),
+    "Nesterov": (
+        mt.Nesterov(lr=0.1, momentum=0.8),
+        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True),
+    ),
+    "AdaGrad": (mt.AdaGrad(lr=0.1), lambda optim, p: optim.Adagrad(p, lr=0.1)),
+    "RMSprop": (mt.RMSprop(lr=0.01, decay=0.95), lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95)),
+    "RMSprop, centered": (
+        mt.RMSprop(lr=0.01, decay=0.95, centered=True),
+        lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95, centered=True),
+    ),
+    "Adam": (mt.Adam(lr=0.1), lambda optim, p: optim.Adam(p, lr=0.1)),
+    "Adam, amsgrad": (
+        mt.Adam(lr=0.1, beta2=0.9, amsgrad=True),
+        lambda optim, p: optim.Adam(p, lr=0.1, betas=(0.9, 0.9), amsgrad=True),
+    ),
+    "AdamW": (mt.AdamW(lr=0.1, weight_decay=0.3), lambda optim, p: optim.AdamW(p, lr=0.1, weight_decay=0.3)),
+    "AdamW, amsgrad": (
+        mt.AdamW(lr=0.1, beta2=0.9, weight_decay=0.3, amsgrad=True),
+        lambda optim, p: optim.AdamW(p, lr=0.1, betas=(0.9, 0.9), weight_decay=0.3, amsgrad=True),
+    ),
+    "L2": (
+        mt.Momentum(lr=0.1, momentum=0.8, transforms=(mt.L2(decay=0.2),)),
+        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, weight_decay=0.2),
+    ),
+    "Adam with L2": (
+        mt.Adam(lr=0.1, transforms=(mt.L2(decay=0.2),)),
+        lambda optim, p: optim.Adam(p, lr=0.1, weight_decay=0.2),
+    ),
+    "ClipByNorm": (mt.SGD(lr=0.1, transforms=(mt.ClipByNorm(limit=0.2),)), lambda optim, p: optim.SGD(p, lr=0.1)),
+    "ClipByValue": (mt.SGD(lr=0.1, transforms=(mt.ClipByValue(limit=0.1),)), lambda optim, p: optim.SGD(p, lr=0.1)),
+}
+
+
+def clip_as_torch_does(torch: Any, params: list[Any], transform: mt.Transform) -> bool:
+    """Clip torch's gradients in place; whether there was something to clip."""
+    if isinstance(transform, mt.ClipByValue):
+        largest = max(float(p.grad.abs().max()) for p in params)
+        torch.nn.utils.clip_grad_value_(params, transform.limit)
+        return largest > transform.limit
+    norm = float(torch.nn.utils.clip_grad_norm_(params, math.inf))  # this clips nothing, and gives back the norm
+    # torch divides by the norm + 1e-6; a limit larger by just as much makes the quotient that of the paper.
+    torch.nn.utils.clip_grad_norm_(params, transform.limit * (1.0 + 1e-6 / norm))
+    return norm > transform.limit
+
+
+@pytest.mark.parametrize("name", BESIDE_TORCH)
 def test_fifty_steps_beside_torch(name: str) -> None:
+    """A network on two spiral arms and mini-batches; each library takes gradients of its own and 50 steps."""
     torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    model = mt.Sequential(affine(rng, 3, 4), mt.Tanh(), affine(rng, 4, 2))
+    model = mt.Sequential(affine(rng := np.random.default_rng(0), 2, 4), mt.Tanh(), affine(rng, 4, 2))
+    x, t = mt.datasets.spiral(40, 2, rng=rng, dtype="float64")
     params = [torch.tensor(p, requires_grad=True) for p in mt.leaves(model)]
-    ours, theirs = {
-        "SGD": (mt.SGD(lr=0.1), torch.optim.SGD(params, lr=0.1)),
-        "Momentum": (mt.Momentum(lr=0.1, momentum=0.8), torch.optim.SGD(params, lr=0.1, momentum=0.8)),
-        "Adam": (mt.Adam(lr=0.1), torch.optim.Adam(params, lr=0.1)),
-    }[name]
-    state = ours.init(model)
-    for _ in range(50):
-        grads = [rng.standard_normal(p.shape) for p in params]
-        model, state = ours.update(model, mt.rebuild(model, grads), state)
-        for p, g in zip(params, grads, strict=True):
-            p.grad = torch.tensor(g)
+    ours, make = BESIDE_TORCH[name]
+    theirs, state, clipped = make(torch.optim, params), ours.init(model), []
+    for step in range(50):
+        rows = slice(step % 4, None, 4)
+        model, state, _ = mt.train_step(model, mt.SoftmaxWithLoss(), ours, state, x[rows], t[rows])
+        theirs.zero_grad()
+        hidden = torch.tanh(torch.tensor(x[rows]) @ params[0] + params[1])
+        torch.nn.functional.cross_entropy(hidden @ params[2] + params[3], torch.tensor(t[rows])).backward()
+        if name.startswith("Clip"):
+            clipped.append(clip_as_torch_does(torch, params, ours.transforms[0]))
         theirs.step()
+    assert not clipped or {True, False} == set(clipped)
     for ours_p, p in zip(mt.leaves(model), params, strict=True):
         np.testing.assert_allclose(ours_p, p.detach().numpy(), rtol=1e-11, atol=1e-11)
 
@@ -126,7 +294,26 @@ def test_a_wider_learning_rate_does_not_widen_the_weights(xp: Target) -> None:
     assert after.W.dtype == model.W.dtype
 
 
-@pytest.mark.parametrize("optimizer", [mt.SGD, mt.Momentum, mt.Adam])
+@pytest.mark.parametrize("optimizer", [mt.SGD, mt.Momentum, mt.Nesterov, mt.AdaGrad, mt.RMSprop, mt.Adam, mt.AdamW])
 def test_positional_numbers_are_refused(optimizer: type[mt.Optimizer]) -> None:
     with pytest.raises(TypeError):
         optimizer(0.1)  # type: ignore[call-arg]
+
+
+@pytest.mark.parametrize(
+    "transforms",
+    [(mt.L2(decay=0.1),), (mt.ClipByNorm(limit=1.0),), (mt.ClipByValue(limit=1.0), mt.L2(decay=0.1, biases=False))],
+    ids=repr,
+)
+def test_a_fault_in_one_array_leaves_all_as_it_was(xp: Target, transforms: tuple[mt.Transform, ...]) -> None:
+    """The first layer's gradient is right: nothing of it may have been applied when the second is found wrong."""
+    rng = np.random.default_rng(0)
+    model = xp.put(mt.Sequential(affine(rng, 2, 3), mt.Tanh(), affine(rng, 3, 2)))
+    wrong = xp.put(mt.Sequential(affine(rng, 2, 3), mt.Tanh(), affine(rng, 3, 4)))
+    optimizer = mt.Adam(transforms=transforms)
+    state = optimizer.init(model)
+    before = to_numpy((model, wrong, state))
+    grad = model.gradient(layers=(wrong[0], None, wrong[2]))
+    with pytest.raises(ValueError, match=r"a gradient has shape \(3, 4\), expected \(3, 2\)"):
+        optimizer.update(model, grad, state)
+    assert_close((model, wrong, state), before, rtol=0)

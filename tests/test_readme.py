@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import operator
 import re
 from pathlib import Path
 
+import numpy as np
 import pytest
 
 import martlet as mt
 
 README = (Path(__file__).parent.parent / "README.md").read_text(encoding="utf-8")
+TABLE = README.split("## What there is")[1].split("A longer program")[0].splitlines()
 BLOCKS = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
 
 
@@ -39,6 +42,24 @@ def test_the_affine_that_it_shows_is_affine() -> None:
     y, cache = shown.forward(x)
     assert (y == ours.predict(x)).all()
     assert (shown.backward(cache, y)[1].W == ours.backward(cache, y)[1].W).all()
+
+
+def test_the_longer_program_runs() -> None:
+    x, t = mt.datasets.spiral()
+    held_out = mt.datasets.spiral(rng=np.random.default_rng(1))
+    names = {"mt": mt, "rng": np.random.default_rng(0), "x": x, "t": t}
+    exec(BLOCKS[4], names | dict(zip(("x_held_out", "t_held_out"), held_out, strict=True)), names)
+    history = names["history"]
+    assert min(history.validation_loss) == history.validation_loss[history.best_epoch - 1]
+    assert mt.accuracy(names["model"], *held_out) > 0.8
+
+
+@pytest.mark.parametrize("name", sorted({name for row in TABLE for name in re.findall(r"`([A-Za-z_0-9.]+)`", row)}))
+def test_what_the_catalogue_lists_exists(name: str) -> None:
+    if name == "pos_weight":
+        assert mt.SigmoidWithLoss().pos_weight is None
+    else:
+        assert operator.attrgetter(name)(mt) is not None
 
 
 def test_the_extras_that_it_names_exist() -> None:

@@ -160,3 +160,13 @@ def test_a_guided_map_touches_only_what_has_a_gradient(model: mt.Sequential) -> 
         map_where(lambda p, g: p, model[0], model[1])
     with pytest.raises(TypeError, match=r"Affine.backward must give self.gradient"):
         map_where(lambda p, g: p, model[0].W, model[0])
+
+
+def test_a_tuple_of_trees_is_printed_by_name() -> None:
+    optimizer = mt.SGD(lr=0.5, transforms=(mt.L2(decay=0.1), mt.ClipByNorm(limit=1.0)))
+    assert repr(optimizer.init(mt.MatMul(np.ones((2, 3))))) == (
+        "State(step: () int32, lr: () float64, schedule=None\n"
+        "  transforms.0: State(decay: () float64)\n"
+        "  transforms.1: State(limit: () float64)\n"
+        ")  # 0 learned, 4 kept, on numpy cpu"
+    )

@@ -26,7 +26,6 @@ from martlet.layers import (
     LayerNorm,
     LeakyReLU,
     LogSoftmax,
-    Loss,
     MatMul,
     MeanSquaredError,
     Multiply,
@@ -45,6 +44,7 @@ from martlet.layers import (
     Sum,
     Tanh,
 )
+from martlet.loss import Loss
 from martlet.optimizers import (
     L2,
     SGD,

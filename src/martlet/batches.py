@@ -19,7 +19,7 @@ from martlet.backend import (
 )
 from martlet.checks import check_array, check_count, check_generator, check_place, complain_shape
 from martlet.layer import Layer
-from martlet.layers.losses import Loss
+from martlet.loss import Loss
 from martlet.tree import leaves
 
 if TYPE_CHECKING:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from martlet.backend import Array, Backend, as_backend
@@ -40,6 +42,38 @@ def xor(*, backend: str | Backend | None = None, dtype: str | None = None) -> tu
     """The four rows of exclusive or: x (4, 2), and t (4, 1), which is 1 where the two inputs differ."""
     x = np.array([[0.0, 0.0], [0.0, 1.0], [1.0, 0.0], [1.0, 1.0]])
     return _place(x, np.array([[0.0], [1.0], [1.0], [0.0]]), backend, dtype)
+
+
+class Split(NamedTuple):
+    """Data in three parts, each a pair (x, t): to learn from, to choose by, and to judge by, once."""
+
+    train: tuple[Array, Array]
+    validation: tuple[Array, Array]
+    test: tuple[Array, Array]
+
+
+def breast_cancer(*, backend: str | Backend | None = None, dtype: str | None = None) -> Split:
+    """The Wisconsin tumours in three parts: x (N, 30), and t (N, 1), which is 1 where benign; N = 364, 91, 114.
+
+    Two stratified splits, 80 to 20, with ``random_state=42``: first the test part is taken away, then the
+    validation part.  Each column is standardized by its mean and population standard deviation in the
+    training part, for those of the others are not to be known.  For SigmoidWithLoss.  The data comes with
+    scikit-learn, which must be installed: Street, Wolberg and Mangasarian, "Nuclear feature extraction for
+    breast tumor diagnosis", 1993.
+    """
+    try:
+        from sklearn.datasets import load_breast_cancer
+        from sklearn.model_selection import train_test_split
+    except ImportError:
+        raise ImportError(
+            'martlet.datasets.breast_cancer needs scikit-learn: pip install "martlet[examples]"'
+        ) from None
+    x, t = load_breast_cancer(return_X_y=True)
+    x, x_test, t, t_test = train_test_split(x, t, test_size=0.2, stratify=t, random_state=42)
+    x, x_validation, t, t_validation = train_test_split(x, t, test_size=0.2, stratify=t, random_state=42)
+    mean, scale = x.mean(axis=0), x.std(axis=0)
+    parts = (x, t), (x_validation, t_validation), (x_test, t_test)
+    return Split(*(_place((x - mean) / scale, t[:, None].astype("float64"), backend, dtype) for x, t in parts))
 
 
 def _place(x: np.ndarray, t: np.ndarray, backend: str | Backend | None, dtype: str | None) -> tuple[Array, Array]:

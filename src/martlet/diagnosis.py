@@ -10,12 +10,12 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any, NamedTuple
 
-from martlet.backend import Array, is_array, is_floating, namespace, to_numpy
+from martlet.backend import Array, is_floating, namespace, to_numpy
 from martlet.layer import Layer
-from martlet.layers.losses import Loss
+from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.step import gradient
-from martlet.tree import is_tree, learned, leaves, named_leaves, remake, subtrees
+from martlet.tree import Tree, is_tree, learned, leaves, named_leaves, remake, subtrees
 
 
 class NotFinite(ArithmeticError):
@@ -41,26 +41,26 @@ class Finding(NamedTuple):
     state: Any
 
 
-def learned_is_finite(model: Layer) -> bool:
-    """Whether every weight is finite, asked in one transfer from the device."""
-    return is_finite(learned(model))
-
-
 def is_finite(value: Any) -> bool:
     """Whether all floating-point numbers in an array, a tree or a tuple are finite."""
-    arrays = [x for x in _arrays(value) if is_floating(x)]
-    if not arrays:
+    return all_finite(_arrays(value))
+
+
+def all_finite(arrays: Iterable[Array]) -> bool:
+    """Whether all floating-point numbers in some arrays are finite, asked in one transfer from their device."""
+    floats = [x for x in arrays if is_floating(x)]
+    if not floats:
         return True
-    xp = namespace(arrays[0])
-    return bool(to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(x)) for x in arrays]))))
+    xp = namespace(floats[0])
+    return bool(to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(x)) for x in floats]))))
 
 
 def _arrays(value: Any) -> list[Array]:
-    if is_array(value):
-        return [value]
+    if value is None or isinstance(value, Tree):
+        return leaves(value)
     if isinstance(value, tuple):
         return [x for item in value for x in _arrays(item)]
-    return leaves(value)
+    return [value]
 
 
 def explain(model: Any, state: Any, loss: Loss, optimizer: Optimizer, batches: Iterable[tuple[Array, ...]]) -> Finding:

@@ -9,7 +9,7 @@ from martlet.backend import Array, as_backend, backend_of, describe, host, kind,
 from martlet.batches import place_data, width_of
 from martlet.checks import complain_shape
 from martlet.layer import Layer
-from martlet.layers.losses import Loss
+from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.tree import leaves
 

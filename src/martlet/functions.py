@@ -143,6 +143,20 @@ _TAIL = (
     -2.1660907342903973e-09,
     -1.0332861748795371e-09,
 )
+# The same from the first 11 terms, which is all that float32 can hold.
+_TAIL_SINGLE = (
+    0.6284778728113559,
+    -0.06617813449462226,
+    -0.031720667193836836,
+    0.0701453777205384,
+    -0.05832441102911126,
+    0.028905107490288268,
+    -0.007261871297489986,
+    -0.0007216964042802919,
+    0.0010137981236294986,
+    -5.587807536806017e-05,
+    -8.993512600198281e-05,
+)
 
 
 def normal(x: Array, *, owner: object = "normal") -> tuple[Array, Array]:
@@ -155,9 +169,11 @@ def normal(x: Array, *, owner: object = "normal") -> tuple[Array, Array]:
     xp = namespace(x)
     a = xp.minimum(xp.abs(wide(x)), 40.0)
     mapped = (a - 4.0) / (a + 4.0)
-    series = mapped * _TAIL[-1] + _TAIL[-2]
-    for coefficient in _TAIL[-3::-1]:
-        series = series * mapped + coefficient
+    *lower, highest = _TAIL if dtype_name(a.dtype) == "float64" else _TAIL_SINGLE
+    series = mapped * highest
+    for coefficient in lower[:0:-1]:
+        series = (series + coefficient) * mapped
+    series = series + lower[0]
     # exp(-a²/2) in two factors: rounding a² would cost the digits that a large exponent magnifies.
     coarse = xp.floor(a * 16.0) / 16.0
     bell = xp.exp(-0.5 * coarse * coarse) * xp.exp(-0.5 * (a - coarse) * (a + coarse))

@@ -61,16 +61,8 @@ class Step(Schedule):
         return state.ratio ** namespace(n).floor(n / state.every)
 
 
-class Exponential(Schedule):
+class Exponential(Step):
     """ratio ^ (n / every): the slope on which the staircase of Step stands."""
-
-    every: float
-    ratio: float = 0.1
-
-    def __post_init__(self) -> None:
-        super().__post_init__()
-        check_number(self, "every", self.every, 1.0)
-        check_number(self, "ratio", self.ratio, 0.0)
 
     def factor(self, n, state):
         return state.ratio ** (n / state.every)

@@ -10,7 +10,7 @@ from typing import Any, TypeVar
 from martlet.backend import Array
 from martlet.evaluation import check_kinds
 from martlet.layer import Layer
-from martlet.layers.losses import Loss
+from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 
 L = TypeVar("L", bound=Layer)

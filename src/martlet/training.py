@@ -11,16 +11,16 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from martlet.backend import Array, Backend, backend_of, describe, dtype_name, generator, is_floating, to_numpy
 from martlet.batches import check_batches, cut, draw_order, place_data, width_of
 from martlet.checks import check_count, check_switch
-from martlet.diagnosis import NotFinite, explain, learned_is_finite
+from martlet.diagnosis import NotFinite, all_finite, explain
 from martlet.evaluation import Metric, check_kinds, measure, named_metrics
 from martlet.layer import Layer
 from martlet.layers.dropout import check_streams
-from martlet.layers.losses import Loss
+from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.progress import LossLog, progress_bar
 from martlet.step import train_step
 from martlet.stopping import Best, EarlyStopping
-from martlet.tree import Tree, learned, leaves, map_leaves, named_leaves, rebuild
+from martlet.tree import Tree, learned, learned_leaves, leaves, map_leaves, named_leaves, rebuild
 
 if TYPE_CHECKING:
     import numpy as np
@@ -184,7 +184,7 @@ def _train_epoch(
         model, state, value = train_step(model, loss, optimizer, state, *batch)
         if log.add(value, batch) or step == pieces.steps:
             values = log.read()
-            if not (all(map(math.isfinite, values)) and learned_is_finite(model)):
+            if not (all(map(math.isfinite, values)) and all_finite(learned_leaves(model))):
                 found = explain(*known_good, loss, optimizer, pieces.since(read))
                 past = replace(history.copy(), state=found.state)
                 raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)

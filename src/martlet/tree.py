@@ -295,6 +295,19 @@ def _learned(tree: Any) -> Any:
     return remake(tree, fields)
 
 
+def learned_leaves(tree: Any) -> Iterator[Array]:
+    """The learned arrays alone, for those who need no names."""
+    if isinstance(tree, tuple):
+        for item in tree:
+            yield from learned_leaves(item)
+    elif isinstance(tree, Tree) and tree._learns:
+        for name, is_learned in tree._leaves.items():
+            if is_learned and (leaf := getattr(tree, name)) is not None:
+                yield leaf
+        for name in tree._rest:
+            yield from learned_leaves(getattr(tree, name))
+
+
 class Unlike(ValueError):
     """Two trees that should be built alike are not."""
 
@@ -391,7 +404,7 @@ def _lines(tree: Any) -> list[str]:
                 if hasattr(leaf, "shape")
                 else f"{name}: {leaf!r}"
             )
-    children = dict(subtrees(tree))
+    children = _opened(tree)
     for name in tree._rest:
         value = getattr(tree, name)
         if not is_tree(value) and not (name == "layers" and isinstance(value, tuple)):
@@ -400,8 +413,19 @@ def _lines(tree: Any) -> list[str]:
     if not children:
         return [head + ")"]
     lines = [head]
-    for name, child in children.items():
-        inner = _lines(child) if isinstance(child, Tree) else [repr(child)]
+    for name, child in children:
+        inner = _lines(child)
         lines.append(f"  {name}: {inner[0]}")
         lines += [f"  {line}" for line in inner[1:]]
     return [*lines, ")"]
+
+
+def _opened(tree: Any) -> list[tuple[str, Tree]]:
+    """The subtrees by name, where a tuple's are named after it and their place: "blocks.0"."""
+    found: list[tuple[str, Tree]] = []
+    for name, child in subtrees(tree):
+        if isinstance(child, tuple):
+            found += [(f"{name}.{inner}", part) for inner, part in _opened(child)]
+        else:
+            found.append((name, child))
+    return found

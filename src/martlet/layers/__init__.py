@@ -4,12 +4,13 @@ from martlet.layers.activations import ELU, GELU, Identity, LeakyReLU, ReLU, Sig
 from martlet.layers.dropout import Dropout
 from martlet.layers.embedding import Embedding
 from martlet.layers.linear import Affine, MatMul
-from martlet.layers.losses import Huber, Loss, MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
+from martlet.layers.losses import Huber, MeanSquaredError, SigmoidWithLoss, SoftmaxWithLoss
 from martlet.layers.nodes import Add, Branch, Multiply, Repeat, Sum
-from martlet.layers.normalization import BatchNorm, LayerNorm, Standardize
+from martlet.layers.normalization import BatchNorm, LayerNorm
 from martlet.layers.sequential import Freeze, Parallel, Sequential
 from martlet.layers.shapes import Flatten, Reshape
 from martlet.layers.softmax import LogSoftmax, Softmax
+from martlet.layers.standardize import Standardize
 
 __all__ = [
     "ELU",
@@ -27,7 +28,6 @@ __all__ = [
     "LayerNorm",
     "LeakyReLU",
     "LogSoftmax",
-    "Loss",
     "MatMul",
     "MeanSquaredError",
     "Multiply",

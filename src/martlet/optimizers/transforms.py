@@ -82,9 +82,13 @@ class ClipByNorm(Transform):
         unit = xp.where(largest > 0.0, largest, 1.0)
         squares = [xp.sum((g / narrow(unit, g)) ** 2) for g in arrays]
         norm = xp.sqrt(xp.sum(xp.stack([narrow(square, state.limit) for square in squares])))
-        limit = state.limit / unit
-        factor = limit / xp.maximum(norm, limit)
-        return map_leaves(lambda g: narrow(wide(g) * narrow(factor, wide(g)), g), grad)
+        both = xp.maximum(unit, state.limit)  # so that neither quotient overflows
+        long, scale = norm * (unit / both) > state.limit / both, state.limit / xp.maximum(norm, 1.0)
+
+        def clip(g: Array) -> Array:
+            return narrow(xp.where(long, wide(g) / narrow(unit, wide(g)) * narrow(scale, wide(g)), wide(g)), g)
+
+        return map_leaves(clip, grad)
 
 
 def is_bias(p: Array) -> bool:

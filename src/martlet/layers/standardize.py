@@ -1,0 +1,62 @@
+"""Standardize: the data's own mean and deviation as the first layer of a model, so that nobody forgets them."""
+
+from __future__ import annotations
+
+from typing import Any, Self
+
+from martlet.backend import Array, Backend, as_backend, backend_of, dtype_name, host, is_floating, to_numpy
+from martlet.checks import check_alike, check_array, check_dout, check_floating, complain_shape
+from martlet.layer import Layer
+from martlet.layers.normalization import check_beside
+from martlet.tree import kept, remake
+
+
+class Standardize(Layer):
+    """y = (x - mean) / scale,  dx = dout / scale:  each column of the data with mean 0 and standard deviation 1
+
+    mean, scale: (D,) or the shape of a sample.  They are kept, not learned, and so move and save with the
+    model: ``Sequential(Standardize.from_data(x), Affine.init(...), ...)`` takes the data as it was measured.
+    """
+
+    mean: Array = kept()
+    scale: Array = kept()
+
+    def forward(self, x):
+        check_floating(self, "x", x)
+        check_alike(self, "x", x, "mean", self.mean)
+        check_beside(self, "scale", self.scale, self.mean)
+        if len(x.shape) == 0 or x.shape[1:] != self.mean.shape:
+            expected = f"({', '.join(map(str, ('N', *self.mean.shape)))})"
+            complain_shape(self, "x", x, expected, "one mean for each number of a sample")
+        return (x - self.mean) / self.scale, x
+
+    def backward(self, cache, dout):
+        x = cache
+        check_dout(self, dout, x.shape, x)
+        return dout / self.scale, None
+
+    def inverse(self) -> Self:
+        """The layer that undoes this one: x = y · scale + mean, for targets that were standardized."""
+        return remake(self, {"mean": -self.mean / self.scale, "scale": 1.0 / self.scale})
+
+    @classmethod
+    def from_data(cls, x: Any, *, backend: str | Backend | None = None, dtype: str | None = None) -> Self:
+        """Mean and (population) standard deviation over the samples of x, where x is and in its dtype.
+
+        They are computed on the host in float64, so they are the same on every backend.  A column that
+        is constant is not scaled.  Raises ValueError for no samples, and for NaN or infinity.
+        """
+        owner = f"{cls.__name__}.from_data"
+        check_array(owner, "x", x)
+        if len(x.shape) == 0 or x.shape[0] == 0:
+            raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, expected at least one row")
+        numbers = to_numpy(x).astype("float64")
+        if not host.all(host.isfinite(numbers)):
+            raise ValueError(f"{owner}: x holds NaN or infinity")
+        mean, scale = host.mean(numbers, axis=0), host.std(numbers, axis=0)
+        # Rounding leaves a constant column with a deviation that is not quite 0.
+        constant = scale <= 1e-15 * host.sqrt(numbers.shape[0]) * host.abs(mean)
+        scale = host.where(constant, 1.0, scale)
+        home = backend_of(x) if backend is None else as_backend(backend)
+        width = dtype or home.dtype or (dtype_name(x.dtype) if is_floating(x) else "float32")
+        return cls(home.asarray(mean, width), home.asarray(scale, width))

@@ -1,0 +1,127 @@
+"""Losses: one number that says how wrong a batch was, and where its gradient begins.
+
+    value, cache = loss.forward(y, t)       y: the network's output, t: what it should have been
+    dy = loss.backward(cache)               dL/dy, shaped like y
+
+With ``reduction="mean"`` a batch counts as one, however large it is; "sum" adds; "none" gives every loss.
+Sample weights w (N,) make the mean Σ w·l / Σ w.
+"""
+
+from __future__ import annotations
+
+from numbers import Real
+from typing import Any
+
+from martlet.backend import Array, host, namespace, to_numpy
+from martlet.checks import (
+    check_alike,
+    check_floating,
+    check_same,
+    complain_shape,
+    owner_name,
+)
+from martlet.functions import wide
+from martlet.tree import Tree
+
+REDUCTIONS = ("mean", "sum", "none")
+
+
+class Loss(Tree):
+    """The base of every loss.  A new one writes ``losses`` and ``slopes``; the weighing is done here.
+
+    ``losses(y, t)`` gives each sample's (or element's) loss and a cache, ``slopes(cache)`` their
+    derivatives with respect to y.  A loss that counts some samples for more than others says so in
+    ``counts(cache)``, and its mean is over these counts.
+    """
+
+    reduction: str = "mean"
+
+    takes_labels = False  # whether integer targets (N,) stay integers on their way here
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.reduction not in REDUCTIONS:
+            raise ValueError(
+                f"{owner_name(self)}: reduction must be one of {', '.join(REDUCTIONS)}, got {self.reduction!r}"
+            )
+
+    def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, Any]:
+        """The loss, a 0-d array (with "none", one number per loss), and the cache for backward.
+
+        y: (N, C) float.  weight: (N,) of y's dtype.  Sums over half precision are taken, and
+        returned, in float32.
+        """
+        half = check_floating(self, "y", y) == "half"
+        if len(y.shape) == 0 or 0 in y.shape:
+            missing = "column" if len(y.shape) > 1 and y.shape[0] else "sample"
+            raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one {missing}")
+        losses, cache = self.losses(y, t)
+        share: Any = 1.0
+        if weight is not None:
+            check_alike(self, "weight", weight, "y", y)
+            if weight.shape != y.shape[:1]:
+                complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
+            share = weight
+            losses = losses * beside(weight, losses)
+        if self.reduction == "none":
+            return losses, (cache, share, losses)
+        xp = namespace(y)
+        width = xp.float32 if half else None  # that of y
+        value = xp.sum(losses, dtype=width)
+        if self.reduction == "mean":
+            counts = self.counts(cache)
+            if counts is not None and weight is not None:
+                counts = counts * weight
+            elif counts is None:
+                counts = weight
+            count = losses.shape[0] if counts is None else xp.sum(counts, dtype=width)
+            if counts is not None:  # a batch in which nothing counts costs nothing and moves nothing
+                count = xp.where(count == 0.0, 1.0, count)
+            for length in losses.shape[1:]:
+                count = count * length
+            value = value / count
+            share = (1.0 if weight is None else wide(weight)) / count
+        return value, (cache, share, value)
+
+    def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
+        """dL/dy.  ``dout`` scales it: a number, or an array like the loss (with "none", one per loss)."""
+        inner, share, value = cache
+        slopes = self.slopes(inner)
+        if type(share) is type(dout) is float:
+            return slopes * (dout * share)
+        if isinstance(dout, Real):
+            dout = float(dout)
+        else:
+            check_same(self, "dout", dout, "the loss", value)
+        return slopes * beside(dout, slopes) * beside(share, slopes)
+
+    def value(self, y: Array, t: Array, weight: Array | None = None) -> Array:
+        """The loss alone, for those who want to print it."""
+        return self.forward(y, t, weight)[0]
+
+    def losses(self, y: Array, t: Array) -> tuple[Array, Any]:
+        """Each loss, and what ``slopes`` needs."""
+        raise NotImplementedError(f"{owner_name(self)} has no losses")
+
+    def slopes(self, cache: Any) -> Array:
+        """The derivative of each loss with respect to y, shaped like y."""
+        raise NotImplementedError(f"{owner_name(self)} has no slopes")
+
+    def counts(self, cache: Any) -> Array | None:
+        """For how many samples each one counts in the mean, (N,); None where each counts as one."""
+        return None
+
+    def check_targets(self, y: Array, t: Array) -> None:
+        """Read the targets on the host, before a training run starts: ValueError for what is no target."""
+        if not host.all(host.isfinite(to_numpy(t))):
+            raise ValueError(f"{owner_name(self)}: t holds NaN or infinity")
+
+
+def beside(scale: Any, x: Array) -> Any:
+    """A number, or an array whose leading axes are those of ``x``, ready to be multiplied with it."""
+    if isinstance(scale, int | float):
+        return scale
+    if scale.dtype != x.dtype:
+        scale = namespace(x).astype(scale, x.dtype)
+    missing = len(x.shape) - len(scale.shape)
+    return scale[(..., *[None] * missing)] if len(scale.shape) > 0 and missing else scale
