@@ -9,7 +9,7 @@ from __future__ import annotations
 import functools
 import re
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,13 @@ import martlet as mt
 
 Alias = mt.Array
 EITHER = (TypeError, ValueError)
+
+
+ARRAYS = {
+    mt.BatchNorm: ("gamma", "beta", "mean", "variance"),
+    mt.LayerNorm: ("gamma", "beta"),
+    mt.Standardize: ("mean", "scale"),
+}
 
 
 class Given:
@@ -39,13 +46,19 @@ class Given:
         return self.figures == open_figures() and all(snapshot(value) == was for value, was in self.before)
 
     def x(self, *shape: int, dtype: str = "float32") -> Any:
-        if dtype == "float64" and self.xp.double == "float32":
-            pytest.skip("there is no float64 here")
-        return self.keep(self.xp.asarray(self.rng.standard_normal(shape), dtype))
+        return self.place(self.rng.standard_normal(shape), dtype)
 
     def array(self, *numbers: Any, dtype: str = "float32") -> Any:
         """An array of these numbers: floats in the given width, integers and booleans as they are."""
-        return self.keep(self.xp.asarray(np.array(numbers), dtype))
+        return self.place(np.array(numbers), dtype)
+
+    def place(self, numbers: Any, dtype: str) -> Any:
+        if dtype == "float64" and self.xp.double == "float32":
+            pytest.skip("there is no float64 here")
+        return self.keep(self.xp.asarray(numbers, dtype))
+
+    def words(self, *numbers: int, dtype: str = "int32") -> Any:
+        return self.cast(self.array(*numbers), dtype)
 
     def cast(self, x: Any, dtype: str) -> Any:
         here = mt.namespace(x)
@@ -77,6 +90,35 @@ class Given:
         return self.keep(mt.Sequential(mt.Affine(self.x(3, 4), self.x(4)), mt.Tanh(), mt.MatMul(self.x(4, 3))))
 
     @property
+    def dropout(self) -> mt.Dropout:
+        return self.keep(mt.Dropout(self.words(1, 2), self.words(0), 0.5))
+
+    @property
+    def batch_norm(self) -> mt.BatchNorm:
+        return self.normalization(mt.BatchNorm)
+
+    @property
+    def layer_norm(self) -> mt.LayerNorm:
+        return self.normalization(mt.LayerNorm)
+
+    @property
+    def standardize(self) -> mt.Standardize:
+        return self.normalization(mt.Standardize)
+
+    def normalization(self, kind: Any, **changes: Any) -> Any:
+        """A layer of three channels, some of whose arrays are others."""
+        arrays = {name: self.array(1.0, 2.0, 3.0) for name in ARRAYS[kind]}
+        return self.keep(kind(**arrays | changes))
+
+    @property
+    def embedding(self) -> mt.Embedding:
+        return self.keep(mt.Embedding(self.x(4, 3)))
+
+    @property
+    def reader(self) -> mt.Sequential:
+        return self.keep(mt.Sequential(self.embedding, mt.Tanh()))
+
+    @property
     def regression(self) -> mt.Sequential:
         return self.keep(mt.Sequential(mt.MatMul(self.x(3, 1))))
 
@@ -95,8 +137,11 @@ class Given:
         """Backward of a loss over 6 samples of 3 numbers."""
         return loss.backward(loss.forward(self.x(6, 3), self.x(6, 3))[1], dout)
 
-    def softmax(self, t: Any, weight: Any = None) -> Any:
-        return mt.SoftmaxWithLoss().forward(self.x(6, 3), t, weight)
+    def softmax(self, t: Any, weight: Any = None, **settings: Any) -> Any:
+        return mt.SoftmaxWithLoss(**settings).forward(self.x(6, 3), t, weight)
+
+    def sigmoid(self, pos_weight: Any, *shape: int) -> Any:
+        return mt.SigmoidWithLoss(pos_weight=pos_weight).forward(self.x(*shape), self.x(*shape))
 
     def gradient(self, **changes: Any) -> Any:
         call = {"model": self.model, "loss": mt.SoftmaxWithLoss(), "x": self.x(6, 3), "t": self.t} | changes
@@ -113,6 +158,9 @@ class Given:
         t = mt.namespace(x).zeros_like(other.predict(x))
         grad = self.keep(mt.gradient(other, mt.MeanSquaredError(), x, t)[1])
         return optimizer.update(model, grad, self.keep(optimizer.init(model) if state is None else state))
+
+    def descend(self, optimizer: mt.Optimizer, model: Any, grad: Any) -> Any:
+        return optimizer.update(model, grad, self.keep(optimizer.init(model)))
 
     def fit(self, **changes: Any) -> Any:
         call = {"model": self.model, "x": self.x(6, 3), "t": self.t, "loss": mt.SoftmaxWithLoss()}
@@ -162,6 +210,108 @@ class Row(NamedTuple):
     where: str = ""
 
 
+# ------------------------------------------------------------------------------- numbers in settings
+
+NO_NUMBER: list[tuple[Any, type[Exception], str]] = [
+    (float("nan"), ValueError, "finite nan"),
+    (float("inf"), ValueError, "finite inf"),
+    (-0.1, ValueError, "0 -0.1"),
+    (10**400, ValueError, "finite"),
+    (True, TypeError, "number True"),
+    ("0.1", TypeError, "number 0.1"),
+    (None, TypeError, "number None"),
+    (1j, TypeError, "number 1j"),
+    ([0.1], TypeError, "number list"),
+]
+ALL = range(len(NO_NUMBER))
+SOME = (0, 2, 5)  # NaN, a negative number, a word: enough to see that there is a check, and where it begins
+OPTIMIZER_KINDS = (mt.SGD, mt.Momentum, mt.Nesterov, mt.AdaGrad, mt.RMSprop, mt.Adam, mt.AdamW)
+
+
+def no_numbers(
+    make: Callable[..., Any], name: str, owner: str = "", which: Iterable[int] = SOME, **others: Any
+) -> list[Row]:
+    """A row for each thing that is no number and stands in the setting of this name."""
+    owner = owner or make.__name__
+
+    def call(value: Any, g: Given) -> Any:
+        return make(**{name: value}, **others)
+
+    return [
+        Row(f"{owner}, {name}={value!r:.9}", error, f"{owner} {name} {words}", functools.partial(call, value))
+        for value, error, words in map(NO_NUMBER.__getitem__, which)
+    ]
+
+
+def dropout(rate: Any) -> mt.Dropout:
+    return mt.Dropout.init(rate, np.random.default_rng(0))
+
+
+# fmt: off
+SETTINGS = [
+    *no_numbers(mt.LeakyReLU, "slope"),
+    *no_numbers(mt.ELU, "alpha"),
+    *no_numbers(dropout, "rate", "Dropout"),
+    *no_numbers(mt.BatchNorm.init, "momentum", "BatchNorm", features=3),
+    *no_numbers(mt.BatchNorm.init, "eps", "BatchNorm", features=3),
+    *no_numbers(mt.LayerNorm.init, "eps", "LayerNorm", features=3),
+    *no_numbers(mt.Huber, "delta"),
+    *no_numbers(mt.SoftmaxWithLoss, "label_smoothing"),
+    *no_numbers(mt.EarlyStopping, "least"),
+    *no_numbers(mt.L2, "decay"),
+    *no_numbers(mt.ClipByNorm, "limit"),
+    *no_numbers(mt.ClipByValue, "limit"),
+    *no_numbers(mt.schedules.Constant, "warmup"),
+    *no_numbers(mt.schedules.Step, "ratio", every=10),
+    *no_numbers(mt.schedules.Exponential, "ratio", every=10),
+    *no_numbers(mt.schedules.Cosine, "end", steps=10),
+    *(
+        row
+        for kind in OPTIMIZER_KINDS
+        for name in kind.numbers
+        for row in no_numbers(kind, name, which=ALL if kind in (mt.SGD, mt.Momentum, mt.Adam) else SOME)
+    ),
+    Row("LeakyReLU, slope=1.5", ValueError, "LeakyReLU slope 1 1.5", lambda g: mt.LeakyReLU(1.5)),
+    Row("Dropout, rate=1", ValueError, "Dropout rate 1", lambda g: dropout(1)),
+    Row("Dropout, rate=1.0", ValueError, "Dropout rate 1 1.0", lambda g: dropout(1.0)),
+    Row("Dropout, rate=1.5", ValueError, "Dropout rate 1 1.5", lambda g: dropout(1.5)),
+    Row("BatchNorm, momentum=1.5", ValueError, "BatchNorm momentum 1 1.5",
+        lambda g: mt.BatchNorm.init(3, momentum=1.5)),
+    Row("Huber, delta=0", ValueError, "Huber delta 0", lambda g: mt.Huber(delta=0)),
+    Row("SoftmaxWithLoss, label_smoothing=1.0", ValueError, "SoftmaxWithLoss label_smoothing 1 1.0",
+        lambda g: mt.SoftmaxWithLoss(label_smoothing=1.0)),
+    Row("SoftmaxWithLoss, label_smoothing=2", ValueError, "SoftmaxWithLoss label_smoothing 1 2",
+        lambda g: mt.SoftmaxWithLoss(label_smoothing=2)),
+    Row("Momentum, momentum=1", ValueError, "Momentum momentum 1", lambda g: mt.Momentum(momentum=1.0)),
+    Row("Nesterov, momentum=1.5", ValueError, "Nesterov momentum 1 1.5", lambda g: mt.Nesterov(momentum=1.5)),
+    Row("RMSprop, decay=1", ValueError, "RMSprop decay 1", lambda g: mt.RMSprop(decay=1)),
+    Row("Adam, beta1=1", ValueError, "Adam beta1 1", lambda g: mt.Adam(beta1=1)),
+    Row("Adam, beta2=1.5", ValueError, "Adam beta2 1.5", lambda g: mt.Adam(beta2=1.5)),
+    Row("AdamW, beta1=1.0", ValueError, "AdamW beta1 1 1.0", lambda g: mt.AdamW(beta1=1.0)),
+    Row("ClipByNorm, limit=0", ValueError, "ClipByNorm limit 0", lambda g: mt.ClipByNorm(limit=0)),
+    Row("ClipByValue, limit=0.0", ValueError, "ClipByValue limit 0 0.0", lambda g: mt.ClipByValue(limit=0.0)),
+    Row("Step, every=0", ValueError, "Step every 1 0", lambda g: mt.schedules.Step(every=0)),
+    Row("Step, every=0.5", ValueError, "Step every 1 0.5", lambda g: mt.schedules.Step(every=0.5)),
+    Row("Exponential, every=-1", ValueError, "Exponential every 1 -1", lambda g: mt.schedules.Exponential(every=-1)),
+    Row("Cosine, steps=0", ValueError, "Cosine steps 1 0", lambda g: mt.schedules.Cosine(steps=0)),
+    Row("Cosine, steps=nan", ValueError, "Cosine steps finite nan",
+        lambda g: mt.schedules.Cosine(steps=float("nan"))),
+    Row("Cosine, steps='10'", TypeError, "Cosine steps number 10", lambda g: mt.schedules.Cosine(steps="10")),
+    Row("Cosine, end=1.5", ValueError, "Cosine end 1 1.5", lambda g: mt.schedules.Cosine(steps=10, end=1.5)),
+    Row("Cosine, warmup=-1", ValueError, "Cosine warmup 0 -1", lambda g: mt.schedules.Cosine(steps=10, warmup=-1)),
+    Row("Adam, amsgrad=1", TypeError, "Adam amsgrad True False int", lambda g: mt.Adam(amsgrad=1)),
+    Row("AdamW, amsgrad='no'", TypeError, "AdamW amsgrad True False no", lambda g: mt.AdamW(amsgrad="no")),
+    Row("AdamW, biases=None", TypeError, "AdamW biases True False None", lambda g: mt.AdamW(biases=None)),
+    Row("RMSprop, centered=np.True_", TypeError, "RMSprop centered True False bool",
+        lambda g: mt.RMSprop(centered=np.True_)),
+    Row("L2, biases=0", TypeError, "L2 biases True False int", lambda g: mt.L2(decay=0.1, biases=0)),
+    Row("an array for a number", TypeError, "AdaGrad lr number array", lambda g: mt.AdaGrad(lr=g.x())),
+    Row("a class for a number", TypeError, "ELU alpha number type", lambda g: mt.ELU(float)),
+    Row("a schedule for a number", TypeError, "SGD lr number Cosine",
+        lambda g: mt.SGD(lr=mt.schedules.Cosine(steps=10))),
+]
+# fmt: on
+
 # -------------------------------------------------------------------------- making layers and networks
 
 
@@ -187,6 +337,17 @@ class Raw(mt.Layer):
     def backward(self, cache, dout):
         return dout @ self.W.T, cache.T @ dout
 
+
+class Unscheduled(mt.Optimizer):
+    """p ← p - rate · g"""
+
+    rate: float = 0.1
+
+    def rule(self, p, g, rate):
+        return (p - rate * g,)
+
+
+DECAYED = mt.SGD(transforms=(mt.L2(decay=0.1),))
 
 # fmt: off
 CREATION = [
@@ -235,6 +396,94 @@ CREATION = [
     Row("Repeat, axis -1", ValueError, "Repeat axis 0 -1", lambda g: mt.Repeat(2, axis=-1)),
     Row("Sum, axis -1", ValueError, "Sum axis 0 -1", lambda g: mt.Sum(axis=-1)),
     Row("Sum, axis None", TypeError, "Sum axis integer None", lambda g: mt.Sum(axis=None)),
+    Row("Dropout of a rate", TypeError, "Dropout stream float Dropout.init", lambda g: mt.Dropout(0.5, g.rng)),
+    Row("Dropout of a list", TypeError, "Dropout stream list", lambda g: mt.Dropout([1, 2], g.words(0))),
+    Row("Dropout: rate and rng swapped", TypeError, "Dropout.init rng Generator float",
+        lambda g: mt.Dropout.init(g.rng, 0.5)),
+    Row("Dropout: rng 0", TypeError, "Dropout.init rng Generator default_rng(0)", lambda g: mt.Dropout.init(0.5, 0)),
+    Row("Dropout: rng not called", TypeError, "Dropout.init rng",
+        lambda g: mt.Dropout.init(0.5, np.random.default_rng)),
+    Row("Dropout: backend", ValueError, "backend nope numpy", lambda g: mt.Dropout.init(0.5, g.rng, backend="nope")),
+    Row("BatchNorm of sizes", TypeError, "BatchNorm gamma int", lambda g: mt.BatchNorm(3, 3, 3, 3)),
+    Row("BatchNorm: beta a list", TypeError, "BatchNorm beta list",
+        lambda g: g.normalization(mt.BatchNorm, beta=[0.0] * 3)),
+    Row("BatchNorm: variance 1.0", TypeError, "BatchNorm variance float",
+        lambda g: g.normalization(mt.BatchNorm, variance=1.0)),
+    Row("BatchNorm: mean objects", TypeError, "BatchNorm mean object",
+        lambda g: g.normalization(mt.BatchNorm, mean=g.keep(objects(3)))),
+    Row("BatchNorm: 0 features", ValueError, "BatchNorm.init features 1 0", lambda g: mt.BatchNorm.init(0)),
+    Row("BatchNorm: -1 features", ValueError, "BatchNorm.init features 1 -1", lambda g: mt.BatchNorm.init(-1)),
+    Row("BatchNorm: 2.0 features", TypeError, "BatchNorm.init features integer 2.0", lambda g: mt.BatchNorm.init(2.0)),
+    Row("BatchNorm: True features", TypeError, "BatchNorm.init features integer True",
+        lambda g: mt.BatchNorm.init(True)),
+    Row("BatchNorm: features a shape", TypeError, "BatchNorm.init features integer tuple",
+        lambda g: mt.BatchNorm.init((3,))),
+    Row("BatchNorm: features an rng", TypeError, "BatchNorm.init features integer Generator",
+        lambda g: mt.BatchNorm.init(g.rng)),
+    Row("BatchNorm: dtype", ValueError, "dtype int32 float32", lambda g: mt.BatchNorm.init(3, dtype="int32")),
+    Row("BatchNorm: backend", ValueError, "backend nope numpy", lambda g: mt.BatchNorm.init(3, backend="nope")),
+    Row("LayerNorm of sizes", TypeError, "LayerNorm gamma int", lambda g: mt.LayerNorm(3, 3)),
+    Row("LayerNorm: eps in third place", TypeError, "LayerNorm positional",
+        lambda g: mt.LayerNorm(g.x(3), g.x(3), 1e-5)),
+    Row("LayerNorm: 0 features", ValueError, "LayerNorm.init features 1 0", lambda g: mt.LayerNorm.init(0)),
+    Row("LayerNorm: features ()", ValueError, "LayerNorm.init features ()", lambda g: mt.LayerNorm.init(())),
+    Row("LayerNorm: features (2, -1)", ValueError, "LayerNorm.init features 1 -1",
+        lambda g: mt.LayerNorm.init((2, -1))),
+    Row("LayerNorm: features (2.0,)", TypeError, "LayerNorm.init features integer 2.0",
+        lambda g: mt.LayerNorm.init((2.0,))),
+    Row("LayerNorm: features [3]", TypeError, "LayerNorm.init features integer list", lambda g: mt.LayerNorm.init([3])),
+    Row("LayerNorm: features '3'", TypeError, "LayerNorm.init features integer str", lambda g: mt.LayerNorm.init("3")),
+    Row("Standardize: mean a list", TypeError, "Standardize mean list",
+        lambda g: g.normalization(mt.Standardize, mean=[0.0] * 3)),
+    Row("Standardize: scale 1.0", TypeError, "Standardize scale float",
+        lambda g: g.normalization(mt.Standardize, scale=1.0)),
+    Row("from_data: a list", TypeError, "Standardize.from_data x array list",
+        lambda g: mt.Standardize.from_data([[1.0, 2.0]])),
+    Row("from_data: None", TypeError, "Standardize.from_data x array None", lambda g: mt.Standardize.from_data(None)),
+    Row("from_data: data and targets", TypeError, "Standardize.from_data x array tuple",
+        lambda g: mt.Standardize.from_data((g.x(6, 3), g.t))),
+    Row("from_data: words", TypeError, "Standardize.from_data x numbers",
+        lambda g: mt.Standardize.from_data(np.full((2, 3), "a"))),
+    Row("from_data: objects", TypeError, "Standardize.from_data x numbers object",
+        lambda g: mt.Standardize.from_data(g.keep(objects(2, 3)))),
+    Row("from_data: masked", TypeError, "Standardize.from_data x MaskedArray",
+        lambda g: mt.Standardize.from_data(np.ma.masked_array([[1.0], [2.0]], mask=[[True], [False]]))),
+    Row("from_data: no samples", ValueError, "Standardize.from_data x (0, 3) row",
+        lambda g: mt.Standardize.from_data(g.x(0, 3))),
+    Row("from_data: a number", ValueError, "Standardize.from_data x () row", lambda g: mt.Standardize.from_data(g.x())),
+    Row("from_data: NaN", ValueError, "Standardize.from_data x NaN",
+        lambda g: mt.Standardize.from_data(g.array([1.0, float("nan")], [2.0, 3.0]))),
+    Row("from_data: infinity", ValueError, "Standardize.from_data x infinity",
+        lambda g: mt.Standardize.from_data(g.array([1.0, float("-inf")], [2.0, 3.0]))),
+    Row("from_data: dtype", ValueError, "dtype int32 float32",
+        lambda g: mt.Standardize.from_data(g.x(6, 3), dtype="int32")),
+    Row("from_data: backend", ValueError, "backend nope numpy",
+        lambda g: mt.Standardize.from_data(g.x(6, 3), backend="nope")),
+    Row("Embedding of a size", TypeError, "Embedding W int Embedding.init", lambda g: mt.Embedding(4)),
+    Row("Embedding of a list", TypeError, "Embedding W list", lambda g: mt.Embedding([[1.0]])),
+    Row("Embedding: 0 words", ValueError, "Embedding.init size 1 0", lambda g: mt.Embedding.init(0, 3, g.rng)),
+    Row("Embedding: -1 features", ValueError, "Embedding.init size 1 -1", lambda g: mt.Embedding.init(4, -1, g.rng)),
+    Row("Embedding: 4.0 words", TypeError, "Embedding.init size integer 4.0",
+        lambda g: mt.Embedding.init(4.0, 3, g.rng)),
+    Row("Embedding: words a list", TypeError, "Embedding.init size integer list",
+        lambda g: mt.Embedding.init(["the", "cat"], 3, g.rng)),
+    Row("Embedding: rng first", TypeError, "Embedding.init size integer Generator",
+        lambda g: mt.Embedding.init(g.rng, 4, 3)),
+    Row("Embedding: rng None", TypeError, "Embedding.init rng Generator", lambda g: mt.Embedding.init(4, 3, None)),
+    Row("Embedding: initializer not called", TypeError, "Embedding.init initializer normal()",
+        lambda g: mt.Embedding.init(4, 3, g.rng, initializer=mt.initializers.normal)),
+    Row("Embedding: dtype", ValueError, "dtype int64 float32",
+        lambda g: mt.Embedding.init(4, 3, g.rng, dtype="int64")),
+    Row("Reshape: -1 twice", ValueError, "Reshape -1 (-1, -1)", lambda g: mt.Reshape((-1, -1))),
+    Row("Reshape: -2", ValueError, "Reshape shape -1 -2", lambda g: mt.Reshape((3, -2))),
+    Row("Reshape: 2.0", TypeError, "Reshape shape integer 2.0", lambda g: mt.Reshape((2.0, 6))),
+    Row("Reshape: True", TypeError, "Reshape shape integer True", lambda g: mt.Reshape((True,))),
+    Row("Reshape: None", TypeError, "Reshape shape integer None", lambda g: mt.Reshape((None, 3))),
+    Row("Reshape: a list", TypeError, "Reshape shape tuple list", lambda g: mt.Reshape([3, 4])),
+    Row("Reshape: a number", TypeError, "Reshape shape tuple int", lambda g: mt.Reshape(12)),
+    Row("Reshape: a word", TypeError, "Reshape shape tuple str", lambda g: mt.Reshape("12")),
+    Row("GELU: tanh in first place", TypeError, "GELU positional", lambda g: mt.GELU(True)),
+    Row("GELU: another name", TypeError, "GELU approximate", lambda g: mt.GELU(approximate="tanh")),
     Row("annotated Array | None", TypeError, "Mine.W Array None exactly", declare("mt.Array | None")),
     Row("annotated list[Array]", TypeError, "Mine.W list[mt.Array] exactly", declare("list[mt.Array]")),
     Row("annotated tuple[Array, ...]", TypeError, "Mine.W exactly", declare("tuple[mt.Array, ...]")),
@@ -260,7 +509,62 @@ CREATION = [
 
 # ----------------------------------------------------------------------------------------- the verbs
 
+# The layers that take any x of floats, or one of three channels, and whose dout is shaped like x.
+CATALOGUE: dict[str, Callable[[Given], mt.Layer]] = {
+    "LeakyReLU": lambda g: mt.LeakyReLU(),
+    "ELU": lambda g: mt.ELU(),
+    "Softplus": lambda g: mt.Softplus(),
+    "SiLU": lambda g: mt.SiLU(),
+    "GELU": lambda g: mt.GELU(),
+    "LogSoftmax": lambda g: mt.LogSoftmax(),
+    "Dropout": lambda g: g.dropout,
+    "BatchNorm": lambda g: g.batch_norm,
+    "LayerNorm": lambda g: g.layer_norm,
+    "Standardize": lambda g: g.standardize,
+}
+NO_X: dict[str, tuple[str, Callable[[Given], Any]]] = {
+    "integers": ("floating-point int64", lambda g: g.cast(g.x(5, 3), "int64")),
+    "booleans": ("floating-point bool", lambda g: g.cast(g.x(5, 3), "bool")),
+    "complex": ("floating-point complex64", lambda g: g.cast(g.x(5, 3), "complex64")),
+    "a list": ("array list", lambda g: [[1.0, 2.0, 3.0]]),
+    "a number": ("array float", lambda g: 1.0),
+    "None": ("array None", lambda g: None),
+    "a tuple": ("array tuple", lambda g: (g.x(5, 3), g.x(5, 3))),
+    "objects": ("object", lambda g: g.keep(objects(5, 3))),
+}
+NO_DOUT: dict[str, tuple[type[Exception], str, Callable[[Given], Any]]] = {
+    "(5, 1)": (ValueError, "(5, 1) output", lambda g: g.x(5, 1)),
+    "(3,)": (ValueError, "(3,) output", lambda g: g.x(3)),
+    "()": (ValueError, "() output", lambda g: g.x()[...]),
+    "1.0": (TypeError, "array float", lambda g: 1.0),
+    "None": (TypeError, "array None", lambda g: None),
+    "integers": (TypeError, "int64 float32", lambda g: g.cast(g.x(5, 3), "int64")),
+    "float64": (TypeError, "float64 float32", lambda g: g.x(5, 3, dtype="float64")),
+    "of another library": (TypeError, "numpy", lambda g: g.foreign(g.x(5, 3))),
+    "on another device": (TypeError, "CPU_DEVICE", lambda g: g.elsewhere(g.x(5, 3))),
+}
+
+
+def forwarded(layer: Callable[[Given], Any], x: Callable[[Given], Any]) -> Callable[[Given], Any]:
+    return lambda g: layer(g).forward(x(g))
+
+
+def predicted(layer: Callable[[Given], Any], x: Callable[[Given], Any]) -> Callable[[Given], Any]:
+    return lambda g: layer(g).predict(x(g))
+
+
+def gone_back(layer: Callable[[Given], Any], dout: Callable[[Given], Any]) -> Callable[[Given], Any]:
+    return lambda g: g.backward(layer(g), g.x(5, 3), dout(g))
+
+
 FORWARD = [
+    *(
+        Row(f"{name}: {what}{verb}", TypeError, f"{name} x {words}", call(layer, x))
+        for name, layer in CATALOGUE.items()
+        for what, (words, x) in NO_X.items()
+        for verb, call in {"": forwarded, " in predict": predicted}.items()
+        if verb == "" or name in ("Dropout", "BatchNorm")  # the others predict as they go forward
+    ),
     Row("MatMul: columns", ValueError, "MatMul x (5, 4) (N, 3)", lambda g: g.matmul.forward(g.x(5, 4))),
     Row("MatMul: columns in predict", ValueError, "MatMul x (5, 4) (N, 3)", lambda g: g.matmul.predict(g.x(5, 4))),
     Row("MatMul: one sample", ValueError, "MatMul x (3,) (N, 3) x[None, :]", lambda g: g.matmul.forward(g.x(3))),
@@ -318,6 +622,124 @@ FORWARD = [
     Row("Softmax: integers", TypeError, "Softmax x floating-point", lambda g: mt.Softmax().forward(g.t)),
     Row("Softmax: no axes", ValueError, "Softmax x ()", lambda g: mt.Softmax().forward(g.x())),
     Row("Softmax: no classes", ValueError, "Softmax x (5, 0)", lambda g: mt.Softmax().forward(g.x(5, 0))),
+    Row("LogSoftmax: no axes", ValueError, "LogSoftmax x ()", lambda g: mt.LogSoftmax().forward(g.x())),
+    Row("LogSoftmax: no classes", ValueError, "LogSoftmax x (5, 0)", lambda g: mt.LogSoftmax().forward(g.x(5, 0))),
+    Row("GELU: np.matrix", TypeError, "GELU x matrix", lambda g: mt.GELU().forward(g.x(2, 2).view(np.matrix)), "numpy"),
+    Row("Dropout: x of another library", TypeError, "Dropout stream x numpy",
+        lambda g: g.dropout.forward(g.foreign(g.x(5, 3)))),
+    Row("Dropout: x on another device", TypeError, "Dropout stream x CPU_DEVICE",
+        lambda g: g.dropout.forward(g.elsewhere(g.x(5, 3)))),
+    Row("Dropout: stream None", TypeError, "Dropout stream array None",
+        lambda g: mt.Dropout(None, g.words(0)).forward(g.x(5, 3))),
+    Row("BatchNorm: channels", ValueError, "BatchNorm x (5, 4) (N, 3, ...)",
+        lambda g: g.batch_norm.forward(g.x(5, 4))),
+    Row("BatchNorm: channels in predict", ValueError, "BatchNorm x (5, 4) (N, 3, ...)",
+        lambda g: g.batch_norm.predict(g.x(5, 4))),
+    Row("BatchNorm: one column", ValueError, "BatchNorm x (5, 1) (N, 3, ...)",
+        lambda g: g.batch_norm.forward(g.x(5, 1))),
+    Row("BatchNorm: one sample", ValueError, "BatchNorm x (3,) (N, 3, ...)", lambda g: g.batch_norm.forward(g.x(3))),
+    Row("BatchNorm: one sample in predict", ValueError, "BatchNorm x (3,) (N, 3, ...)",
+        lambda g: g.batch_norm.predict(g.x(3))),
+    Row("BatchNorm: no axes", ValueError, "BatchNorm x () (N, 3, ...)", lambda g: g.batch_norm.forward(g.x())),
+    Row("BatchNorm: channels last", ValueError, "BatchNorm x (2, 4, 3) (N, 3, ...)",
+        lambda g: g.batch_norm.forward(g.x(2, 4, 3))),
+    Row("BatchNorm: one row", ValueError, "BatchNorm x (1, 3) two predict", lambda g: g.batch_norm.forward(g.x(1, 3))),
+    Row("BatchNorm: no rows", ValueError, "BatchNorm x (0, 3) two", lambda g: g.batch_norm.forward(g.x(0, 3))),
+    Row("BatchNorm: one pixel", ValueError, "BatchNorm x (1, 3, 1, 1) two",
+        lambda g: g.batch_norm.forward(g.x(1, 3, 1, 1))),
+    Row("BatchNorm: no pixels", ValueError, "BatchNorm x (5, 3, 0) two",
+        lambda g: g.batch_norm.forward(g.x(5, 3, 0))),
+    Row("LayerNorm: columns", ValueError, "LayerNorm x (5, 4) (N, ..., 3)", lambda g: g.layer_norm.forward(g.x(5, 4))),
+    Row("LayerNorm: one column", ValueError, "LayerNorm x (5, 1) (N, ..., 3)",
+        lambda g: g.layer_norm.forward(g.x(5, 1))),
+    Row("LayerNorm: one sample", ValueError, "LayerNorm x (3,) (N, ..., 3)", lambda g: g.layer_norm.forward(g.x(3))),
+    Row("LayerNorm: no axes", ValueError, "LayerNorm x () (N, ..., 3)", lambda g: g.layer_norm.forward(g.x())),
+    Row("LayerNorm: axes swapped", ValueError, "LayerNorm x (5, 2, 4) (N, ..., 4, 2)",
+        lambda g: mt.LayerNorm(g.x(4, 2), g.x(4, 2)).forward(g.x(5, 2, 4))),
+    Row("Standardize: columns", ValueError, "Standardize x (5, 4) (N, 3)", lambda g: g.standardize.forward(g.x(5, 4))),
+    Row("Standardize: one column", ValueError, "Standardize x (5, 1) (N, 3)",
+        lambda g: g.standardize.forward(g.x(5, 1))),
+    Row("Standardize: one sample", ValueError, "Standardize x (3,) (N, 3)", lambda g: g.standardize.predict(g.x(3))),
+    Row("Standardize: three axes", ValueError, "Standardize x (5, 2, 3) (N, 3)",
+        lambda g: g.standardize.forward(g.x(5, 2, 3))),
+    *(
+        Row(f"{kind.__name__}: x {what}", TypeError, f"{kind.__name__} x {first} {words}",
+            lambda g, kind=kind, x=x: g.normalization(kind).forward(x(g)))
+        for kind, (first, *_) in ARRAYS.items()
+        for what, words, x in (
+            ("float64", "float64 float32", lambda g: g.x(5, 3, dtype="float64")),
+            ("of another library", "numpy", lambda g: g.foreign(g.x(5, 3))),
+            ("on another device", "CPU_DEVICE", lambda g: g.elsewhere(g.x(5, 3))),
+        )
+    ),
+    *(
+        Row(f"{kind.__name__}: {name} {what}", error, f"{kind.__name__} {name} {words}",
+            lambda g, kind=kind, name=name, x=x: g.normalization(kind, **{name: x(g)}).forward(g.x(5, 3)))
+        for kind, (_, *others) in ARRAYS.items()
+        for name in others
+        for what, error, words, x in (
+            ("(4,)", ValueError, "(4,) (3,)", lambda g: g.x(4)),
+            ("(1,)", ValueError, "(1,) (3,)", lambda g: g.x(1)),
+            ("()", ValueError, "() (3,)", lambda g: g.x()),
+            ("(1, 3)", ValueError, "(1, 3) (3,)", lambda g: g.x(1, 3)),
+            ("None", TypeError, "array None", lambda g: None),
+            ("of another library", TypeError, "numpy", lambda g: g.foreign(g.x(3))),
+            ("on another device", TypeError, "CPU_DEVICE", lambda g: g.elsewhere(g.x(3))),
+        )
+    ),
+    Row("BatchNorm: gamma (4,)", ValueError, "BatchNorm x (5, 3) gamma",
+        lambda g: g.normalization(mt.BatchNorm, gamma=g.x(4)).forward(g.x(5, 3))),
+    Row("BatchNorm: gamma None", TypeError, "BatchNorm gamma array None",
+        lambda g: g.normalization(mt.BatchNorm, gamma=None).forward(g.x(5, 3))),
+    Row("BatchNorm: gamma integers", TypeError, "BatchNorm x float32 gamma int32",
+        lambda g: g.normalization(mt.BatchNorm, gamma=g.words(1, 1, 1)).predict(g.x(5, 3))),
+    Row("LayerNorm: gamma float64", TypeError, "LayerNorm x float32 gamma float64",
+        lambda g: g.normalization(mt.LayerNorm, gamma=g.x(3, dtype="float64")).forward(g.x(5, 3))),
+    Row("Standardize: mean float64", TypeError, "Standardize x float32 mean float64",
+        lambda g: g.normalization(mt.Standardize, mean=g.x(3, dtype="float64")).predict(g.x(5, 3))),
+    Row("Embedding: floats", TypeError, "Embedding x integers float32", lambda g: g.embedding.forward(g.x(5))),
+    Row("Embedding: one-hot rows", TypeError, "Embedding x integers float32", lambda g: g.embedding.predict(g.x(5, 4))),
+    Row("Embedding: booleans", TypeError, "Embedding x integers bool",
+        lambda g: g.embedding.forward(g.cast(g.x(5), "bool"))),
+    Row("Embedding: a list", TypeError, "Embedding x array list", lambda g: g.embedding.forward([0, 1])),
+    Row("Embedding: a number", TypeError, "Embedding x array int", lambda g: g.embedding.predict(1)),
+    Row("Embedding: None", TypeError, "Embedding x array None", lambda g: g.embedding.forward(None)),
+    Row("Embedding: a tuple", TypeError, "Embedding x array tuple",
+        lambda g: g.embedding.forward((g.words(0), g.words(1)))),
+    Row("Embedding: no axes", ValueError, "Embedding x () (N, ...)",
+        lambda g: g.embedding.forward(g.words(1, 2)[0, ...])),
+    Row("Embedding: words of another library", TypeError, "Embedding x W numpy",
+        lambda g: g.embedding.forward(g.foreign(g.words(0, 1)))),
+    Row("Embedding: words on another device", TypeError, "Embedding x W CPU_DEVICE",
+        lambda g: g.embedding.forward(g.elsewhere(g.words(0, 1)))),
+    Row("Embedding: word 4 of 4", ValueError, "Embedding x 0 4 3",
+        lambda g: g.embedding.forward(g.words(0, 4)), "numpy"),
+    Row("Embedding: word -1", ValueError, "Embedding x -1", lambda g: g.embedding.predict(g.words(0, -1)), "numpy"),
+    Row("Embedding: word 255 in a byte", ValueError, "Embedding x 255",
+        lambda g: g.embedding.forward(g.words(0, 255, dtype="uint8")), "numpy"),
+    Row("Embedding: W (4,)", ValueError, "Embedding W (4,) (V, D)",
+        lambda g: mt.Embedding(g.x(4)).forward(g.words(0, 1))),
+    Row("Embedding: W (4, 3, 2)", ValueError, "Embedding W (4, 3, 2) (V, D)",
+        lambda g: mt.Embedding(g.x(4, 3, 2)).forward(g.words(0, 1))),
+    Row("Embedding: W integers", TypeError, "Embedding W floating-point int32",
+        lambda g: mt.Embedding(g.cast(g.x(4, 3), "int32")).forward(g.words(0, 1))),
+    Row("Embedding: in the middle", TypeError, "Embedding x integers float32",
+        lambda g: mt.Sequential(mt.Tanh(), g.embedding).forward(g.x(5, 3))),
+    Row("Reshape: too few", ValueError, "Reshape x (5, 10) (3, 4) 10",
+        lambda g: mt.Reshape((3, 4)).forward(g.x(5, 10))),
+    Row("Reshape: not divisible", ValueError, "Reshape x (5, 12) (5, -1)",
+        lambda g: mt.Reshape((5, -1)).forward(g.x(5, 12))),
+    Row("Reshape: the samples too", ValueError, "Reshape x (5, 12) (5, 12)",
+        lambda g: mt.Reshape((5, 12)).forward(g.x(5, 12))),
+    Row("Reshape: 0", ValueError, "Reshape x (5, 12) (0,)", lambda g: mt.Reshape((0,)).forward(g.x(5, 12))),
+    Row("Reshape: 0 and -1", ValueError, "Reshape x (5, 12) (0, -1)",
+        lambda g: mt.Reshape((0, -1)).forward(g.x(5, 12))),
+    Row("Reshape: x ()", ValueError, "Reshape x () (N, ...)", lambda g: mt.Reshape((1,)).forward(g.x())),
+    Row("Reshape: x a list", TypeError, "Reshape x array list", lambda g: mt.Reshape((1,)).forward([[1.0]])),
+    Row("Reshape: x objects", TypeError, "Reshape x numbers object",
+        lambda g: mt.Reshape((3,)).forward(g.keep(objects(5, 3)))),
+    Row("Flatten: x ()", ValueError, "x () (N, ...)", lambda g: mt.Flatten().forward(g.x())),
+    Row("Flatten: x a list", TypeError, "x array list", lambda g: mt.Flatten().forward([[1.0]])),
     Row("Add: an array", TypeError, "Add x tuple", lambda g: mt.Add().forward(g.x(5, 3))),
     Row("Add: a list", TypeError, "Add x tuple list", lambda g: mt.Add().forward([g.x(5, 3), g.x(5, 3)])),
     Row("Add: one array", ValueError, "Add x tuple 1", lambda g: mt.Add().forward((g.x(5, 3),))),
@@ -356,6 +778,39 @@ FORWARD = [
 ]
 
 BACKWARD = [
+    *(
+        Row(f"{name}: dout {what}", error, f"{name} dout {words}", gone_back(layer, dout))
+        for name, layer in CATALOGUE.items()
+        for what, (error, words, dout) in NO_DOUT.items()
+    ),
+    Row("Embedding: dout (2, 1)", ValueError, "Embedding dout (2, 1) (2, 3)",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.x(2, 1))),
+    Row("Embedding: dout (3,)", ValueError, "Embedding dout (3,) (2, 3)",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.x(3))),
+    Row("Embedding: dout (1, 2, 3)", ValueError, "Embedding dout (1, 2, 3) (2, 3)",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.x(1, 2, 3))),
+    Row("Embedding: dout None", TypeError, "Embedding dout array None",
+        lambda g: g.backward(g.embedding, g.words(0, 1), None)),
+    Row("Embedding: dout integers", TypeError, "Embedding dout int32 float32",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.cast(g.x(2, 3), "int32"))),
+    Row("Embedding: dout float64", TypeError, "Embedding dout float64 float32",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.x(2, 3, dtype="float64"))),
+    Row("Embedding: dout of another library", TypeError, "Embedding dout numpy",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.foreign(g.x(2, 3)))),
+    Row("Embedding: dout on another device", TypeError, "Embedding dout CPU_DEVICE",
+        lambda g: g.backward(g.embedding, g.words(0, 1), g.elsewhere(g.x(2, 3)))),
+    Row("Reshape: dout as it was", ValueError, "Reshape dout (5, 12) (5, 3, 4)",
+        lambda g: g.backward(mt.Reshape((3, 4)), g.x(5, 12), g.x(5, 12))),
+    Row("Reshape: dout (5, 4, 3)", ValueError, "Reshape dout (5, 4, 3) (5, 3, 4)",
+        lambda g: g.backward(mt.Reshape((3, 4)), g.x(5, 12), g.x(5, 4, 3))),
+    Row("Reshape: dout 1.0", TypeError, "Reshape dout array float",
+        lambda g: g.backward(mt.Reshape((3, 4)), g.x(5, 12), 1.0)),
+    Row("Reshape: dout float64", TypeError, "Reshape dout float64 float32",
+        lambda g: g.backward(mt.Reshape((3, 4)), g.x(5, 12), g.x(5, 3, 4, dtype="float64"))),
+    Row("Flatten: dout as x was", ValueError, "dout (5, 3, 4) (5, 12)",
+        lambda g: g.backward(mt.Flatten(), g.x(5, 3, 4), g.x(5, 3, 4))),
+    Row("Flatten: dout integers", TypeError, "dout int64 float32",
+        lambda g: g.backward(mt.Flatten(), g.x(5, 3, 4), g.cast(g.x(5, 12), "int64"))),
     Row("MatMul: dout (5, 1)", ValueError, "MatMul dout (5, 1) (5, 4)",
         lambda g: g.backward(g.matmul, g.x(5, 3), g.x(5, 1))),
     Row("Affine: dout (4,)", ValueError, "Affine dout (4,) (5, 4)", lambda g: g.backward(g.affine, g.x(5, 3), g.x(4))),
@@ -499,6 +954,104 @@ LOSSES = [
         lambda g: g.softmax(g.t, g.foreign(g.x(6)))),
     Row("weight on another device", TypeError, "SoftmaxWithLoss weight y",
         lambda g: g.softmax(g.t, g.elsewhere(g.x(6)))),
+    Row("Huber: (N, 1), (N,)", ValueError, "Huber t (5,) (5, 1) t[:, None]", lambda g: mse(g, (5, 1), (5,), mt.Huber)),
+    Row("Huber: (N,), (N, 1)", ValueError, "Huber t (5, 1) (5,) t[:, 0]", lambda g: mse(g, (5,), (5, 1), mt.Huber)),
+    Row("Huber: samples", ValueError, "Huber t (1, 2) (5, 2)", lambda g: mse(g, (5, 2), (1, 2), mt.Huber)),
+    Row("Huber: no samples", ValueError, "Huber y (0, 2) sample", lambda g: mse(g, (0, 2), (0, 2), mt.Huber)),
+    Row("Huber: no axes", ValueError, "Huber y () sample", lambda g: mse(g, (), (), mt.Huber)),
+    Row("Huber: t integers", TypeError, "Huber t int32 y float32",
+        lambda g: mt.Huber().forward(g.x(6), g.cast(g.t, "int32"))),
+    Row("Huber: t float64", TypeError, "Huber t float64 y float32",
+        lambda g: mt.Huber().forward(g.x(5), g.x(5, dtype="float64"))),
+    Row("Huber: t of another library", TypeError, "Huber t y numpy",
+        lambda g: mt.Huber().forward(g.x(5), g.foreign(g.x(5)))),
+    Row("Huber: t on another device", TypeError, "Huber t y CPU_DEVICE",
+        lambda g: mt.Huber().forward(g.x(5), g.elsewhere(g.x(5)))),
+    Row("Huber: t a list", TypeError, "Huber t array list", lambda g: mt.Huber().forward(g.x(2), [1.0, 2.0])),
+    Row("Huber: y integers", TypeError, "Huber y floating-point", lambda g: mt.Huber().forward(g.t, g.t)),
+    Row("Huber: weight (6, 1)", ValueError, "Huber weight (6, 1) (6,)",
+        lambda g: mt.Huber().forward(g.x(6), g.x(6), g.x(6, 1))),
+    Row("Huber: dout (6,)", ValueError, "Huber dout (6,) ()", lambda g: g.scaled(mt.Huber(), g.x(6))),
+    Row("Huber: delta in first place", ValueError, "Huber reduction mean sum none 1.0", lambda g: mt.Huber(1.0)),
+    *(
+        Row(f"class_weight {what}{for_what}", error, f"SoftmaxWithLoss class_weight {words}",
+            lambda g, x=x, t=t: g.softmax(t(g), class_weight=x(g)))
+        for for_what, t in (("", lambda g: g.t), (" for rows", lambda g: g.array(*[[0.5, 0.25, 0.25]] * 6)))
+        for what, error, words, x in (
+            ("(2,)", ValueError, "(2,) (3,)", lambda g: g.array(1.0, 2.0)),
+            ("(4,)", ValueError, "(4,) (3,)", lambda g: g.array(1.0, 2.0, 3.0, 4.0)),
+            ("(1,)", ValueError, "(1,) (3,)", lambda g: g.array(1.0)),
+            ("(1, 3)", ValueError, "(1, 3) (3,)", lambda g: g.array([1.0, 2.0, 3.0])),
+            ("(3, 1)", ValueError, "(3, 1) (3,)", lambda g: g.array([1.0], [2.0], [3.0])),
+            ("one per sample", ValueError, "(6,) (3,)", lambda g: g.array(*[1.0] * 6)),
+            ("integers", TypeError, "int32 float32", lambda g: g.words(1, 2, 3)),
+            ("float64", TypeError, "float64 float32", lambda g: g.array(1.0, 2.0, 3.0, dtype="float64")),
+            ("of another library", TypeError, "numpy", lambda g: g.foreign(g.array(1.0, 2.0, 3.0))),
+            ("on another device", TypeError, "CPU_DEVICE", lambda g: g.elsewhere(g.array(1.0, 2.0, 3.0))),
+        )
+    ),
+    Row("class_weight a list", TypeError, "SoftmaxWithLoss class_weight array list",
+        lambda g: mt.SoftmaxWithLoss(class_weight=[1.0, 2.0, 3.0])),
+    Row("class_weight a tuple", TypeError, "SoftmaxWithLoss class_weight array tuple",
+        lambda g: mt.SoftmaxWithLoss(class_weight=(1.0, 2.0, 3.0))),
+    Row("class_weight a dict", TypeError, "SoftmaxWithLoss class_weight array dict",
+        lambda g: mt.SoftmaxWithLoss(class_weight={0: 1.0, 1: 2.0})),
+    Row("class_weight a number", TypeError, "SoftmaxWithLoss class_weight array float",
+        lambda g: mt.SoftmaxWithLoss(class_weight=2.0)),
+    Row("class_weight a word", TypeError, "SoftmaxWithLoss class_weight array balanced",
+        lambda g: mt.SoftmaxWithLoss(class_weight="balanced")),
+    Row("class_weight objects", TypeError, "SoftmaxWithLoss class_weight object",
+        lambda g: mt.SoftmaxWithLoss(class_weight=g.keep(objects(3)))),
+    Row("class_weight in second place", TypeError, "SoftmaxWithLoss positional",
+        lambda g: mt.SoftmaxWithLoss("mean", g.x(3))),
+    Row("class_weights", TypeError, "SoftmaxWithLoss class_weights",
+        lambda g: mt.SoftmaxWithLoss(class_weights=g.x(3))),
+    *(
+        Row(f"{what}: {setting}", error, f"SoftmaxWithLoss t {words}",
+            lambda g, t=t, make=make: g.softmax(t(g), **make(g)), where)
+        for setting, make in (
+            ("class_weight", lambda g: {"class_weight": g.array(1.0, 2.0, 3.0)}),
+            ("label_smoothing", lambda g: {"label_smoothing": 0.1}),
+        )
+        for what, error, words, t, where in (
+            ("label 3 of 3", ValueError, "3 2 labels", lambda g: g.array(0, 1, 2, 3, 1, 2), "numpy"),
+            ("label -1", ValueError, "-1 labels", lambda g: g.array(0, 1, 2, -1, 1, 2), "numpy"),
+            ("float labels", EITHER, "float32 integer", lambda g: g.cast(g.t, "float32"), ""),
+            ("bool labels", EITHER, "bool integer", lambda g: g.cast(g.t, "bool"), ""),
+            ("a column of labels", ValueError, "(6, 1) (6,) t[:, 0]", lambda g: g.t[:, None], ""),
+            ("5 labels for 6", ValueError, "(5,) (6,)", lambda g: g.array(0, 1, 2, 0, 1), ""),
+            ("one row for all", ValueError, "(1, 3) (6, 3)", lambda g: g.array([0.2, 0.3, 0.5]), ""),
+            ("rows of 4 classes", ValueError, "(6, 4) (6, 3)", lambda g: g.x(6, 4), ""),
+            ("rows float64", TypeError, "float64 float32", lambda g: g.x(6, 3, dtype="float64"), ""),
+            ("one-hot integers", ValueError, "(6, 3) (6,) dtype", lambda g: g.array(*[[0, 1, 0]] * 6), ""),
+            ("labels of another library", TypeError, "y numpy", lambda g: g.foreign(g.t), ""),
+        )
+    ),
+    Row("pos_weight (1,)", ValueError, "SigmoidWithLoss pos_weight (1,) () (2,)",
+        lambda g: g.sigmoid(g.array(2.0), 6, 2)),
+    Row("pos_weight (3,)", ValueError, "SigmoidWithLoss pos_weight (3,) () (2,)", lambda g: g.sigmoid(g.x(3), 6, 2)),
+    Row("pos_weight (6,)", ValueError, "SigmoidWithLoss pos_weight (6,) () (2,)", lambda g: g.sigmoid(g.x(6), 6, 2)),
+    Row("pos_weight (1, 2)", ValueError, "SigmoidWithLoss pos_weight (1, 2)", lambda g: g.sigmoid(g.x(1, 2), 6, 2)),
+    Row("pos_weight (6, 1)", ValueError, "SigmoidWithLoss pos_weight (6, 1)", lambda g: g.sigmoid(g.x(6, 1), 6, 2)),
+    Row("pos_weight (6,) for y (6,)", ValueError, "SigmoidWithLoss pos_weight (6,) ()", lambda g: g.sigmoid(g.x(6), 6)),
+    Row("pos_weight integers", TypeError, "SigmoidWithLoss pos_weight int32 y float32",
+        lambda g: g.sigmoid(g.words(1, 2), 6, 2)),
+    Row("pos_weight float64", TypeError, "SigmoidWithLoss pos_weight float64 y float32",
+        lambda g: g.sigmoid(g.x(2, dtype="float64"), 6, 2)),
+    Row("pos_weight of another library", TypeError, "SigmoidWithLoss pos_weight y numpy",
+        lambda g: g.sigmoid(g.foreign(g.x(2)), 6, 2)),
+    Row("pos_weight on another device", TypeError, "SigmoidWithLoss pos_weight y CPU_DEVICE",
+        lambda g: g.sigmoid(g.elsewhere(g.x(2)), 6, 2)),
+    Row("pos_weight a list", TypeError, "SigmoidWithLoss pos_weight array list",
+        lambda g: mt.SigmoidWithLoss(pos_weight=[1.0, 2.0])),
+    Row("pos_weight 3.0", TypeError, "SigmoidWithLoss pos_weight array float",
+        lambda g: mt.SigmoidWithLoss(pos_weight=3.0)),
+    Row("pos_weight in second place", TypeError, "SigmoidWithLoss positional",
+        lambda g: mt.SigmoidWithLoss("mean", g.x(2))),
+    Row("pos_weight: (N, 1), (N,)", ValueError, "SigmoidWithLoss t (6,) (6, 1) t[:, None]",
+        lambda g: mt.SigmoidWithLoss(pos_weight=g.x(1)).forward(g.x(6, 1), g.x(6))),
+    Row("reduction a list", ValueError, "Huber reduction mean sum none",
+        lambda g: mt.Huber(["mean"])),
     Row("reduction unknown", ValueError, "MeanSquaredError reduction mean sum none average",
         lambda g: mt.MeanSquaredError("average")),
     Row("reduction None", ValueError, "SoftmaxWithLoss reduction mean None",
@@ -519,34 +1072,95 @@ LOSSES = [
 
 # ------------------------------------------------------------------------------ optimizers and trees
 
-NUMBERS = [(kind, name) for kind in (mt.SGD, mt.Momentum, mt.Adam) for name in kind.numbers]
-NO_NUMBER: list[tuple[Any, type[Exception], str]] = [
-    (float("nan"), ValueError, "finite nan"),
-    (float("inf"), ValueError, "finite inf"),
-    (-0.1, ValueError, "0 -0.1"),
-    (10**400, ValueError, "finite"),
-    (True, TypeError, "number True"),
-    ("0.1", TypeError, "number 0.1"),
-    (None, TypeError, "number None"),
-    (1j, TypeError, "number 1j"),
-    ([0.1], TypeError, "number list"),
-]
-
 OPTIMIZERS = [
-    *(
-        Row(
-            f"{kind.__name__}, {name}={value!r:.9}",
-            error,
-            f"{kind.__name__} {name} {words}",
-            functools.partial(lambda make, g: make(), functools.partial(kind, **{name: value})),
-        )
-        for kind, name in NUMBERS
-        for value, error, words in NO_NUMBER
-    ),
-    Row("Momentum, momentum=1", ValueError, "Momentum momentum 1", lambda g: mt.Momentum(momentum=1.0)),
-    Row("Adam, beta1=1", ValueError, "Adam beta1 1", lambda g: mt.Adam(beta1=1)),
-    Row("Adam, beta2=1.5", ValueError, "Adam beta2 1.5", lambda g: mt.Adam(beta2=1.5)),
     Row("Adam, learning_rate", TypeError, "learning_rate", lambda g: mt.Adam(learning_rate=0.1)),
+    *(
+        Row(f"{kind.__name__}: lr without a name", TypeError, f"{kind.__name__} positional",
+            lambda g, kind=kind: kind(0.1))
+        for kind in OPTIMIZER_KINDS
+    ),
+    *(
+        Row(f"schedule {what}", TypeError, f"Nesterov schedule Schedule {words}",
+            lambda g, value=value: mt.Nesterov(schedule=value))
+        for what, words, value in (
+            ("a number", "float", 0.1),
+            ("a function", "function", lambda n: 0.9**n),
+            ("a class", "Constant", mt.schedules.Constant),
+            ("a word", "cosine", "cosine"),
+            ("a list", "list", [mt.schedules.Constant()]),
+            ("an optimizer", "SGD", mt.SGD()),
+        )
+    ),
+    *(
+        Row(f"transforms {what}", TypeError, f"RMSprop transforms tuple {words}",
+            lambda g, value=value: mt.RMSprop(transforms=value))
+        for what, words, value in (
+            ("a list", "list", [mt.L2(decay=0.1)]),
+            ("a set", "set", {mt.ClipByNorm(limit=1.0)}),
+            ("one alone", "L2", mt.L2(decay=0.1)),
+            ("a class", "L2", mt.L2),
+            ("classes", "L2", (mt.L2,)),
+            ("None", "None", None),
+            ("with None", "None", (None,)),
+            ("a word", "l2", "l2"),
+            ("functions", "function", (lambda g: g,)),
+            ("schedules", "Constant", (mt.schedules.Constant(),)),
+            ("in transforms", "L2", ((mt.L2(decay=0.1),),)),
+        )
+    ),
+    Row("a schedule without an lr", TypeError, "Unscheduled lr schedule",
+        lambda g: Unscheduled(schedule=mt.schedules.Constant())),
+    Row("L2: decay without a name", TypeError, "L2 positional", lambda g: mt.L2(0.1)),
+    Row("L2: no decay", TypeError, "L2 decay", lambda g: mt.L2()),
+    Row("Cosine: no steps", TypeError, "Cosine steps", lambda g: mt.schedules.Cosine()),
+    Row("Cosine: steps without a name", TypeError, "Cosine positional", lambda g: mt.schedules.Cosine(10)),
+    Row("AdamW, decay", TypeError, "AdamW decay", lambda g: mt.AdamW(decay=0.1)),
+    Row("schedule too long for the model", ValueError, "Cosine steps float32",
+        lambda g: mt.SGD(schedule=mt.schedules.Cosine(steps=1e300)).init(g.model)),
+    Row("decay too large for the model", ValueError, "L2 decay float32",
+        lambda g: mt.SGD(transforms=(mt.L2(decay=1e300),)).init(g.model)),
+    Row("eps too large for the model", ValueError, "AdaGrad.init eps float32",
+        lambda g: mt.AdaGrad(eps=1e300).init(g.model)),
+    *(
+        Row(f"{kind.__name__}: another's state", TypeError, f"{kind.__name__}.update state {kind.__name__}.init",
+            lambda g, kind=kind, other=other: g.update(kind(), m := g.model, m, other().init(m)))
+        for kind, other in ((mt.Nesterov, mt.Momentum), (mt.AdaGrad, mt.SGD), (mt.RMSprop, mt.AdaGrad),
+                            (mt.Adam, mt.AdamW), (mt.AdamW, mt.Adam))
+    ),
+    *(
+        Row(f"{kind.__name__}: a state that would broadcast", ValueError, f"{kind.__name__}.update state (1, 4) (3, 4)",
+            lambda g, kind=kind: g.update(kind(), m := g.matmul, m, kind().init(mt.MatMul(g.x(1, 4)))))
+        for kind in (mt.Nesterov, mt.AdaGrad, mt.RMSprop, mt.AdamW)
+    ),
+    Row("a state without a peak", ValueError, "Adam.update state",
+        lambda g: g.update(mt.Adam(amsgrad=True), m := g.model, m, mt.Adam().init(m))),
+    Row("a state without a mean", ValueError, "RMSprop.update state",
+        lambda g: g.update(mt.RMSprop(centered=True), m := g.model, m, mt.RMSprop().init(m))),
+    *(
+        Row(f"{transform}: {what}", error, words, lambda g, transform=transform, call=call: call(
+            g, mt.SGD(transforms=(transform,))))
+        for transform in (mt.L2(decay=0.1), mt.ClipByNorm(limit=1.0), mt.ClipByValue(limit=1.0))
+        for what, error, words, call in (
+            ("another model's gradient", ValueError, "SGD.update gradient",
+             lambda g, sgd: g.update(sgd, g.model, g.regression)),
+            ("another layer's gradient", TypeError, "SGD.update Affine MatMul",
+             lambda g, sgd: g.update(sgd, g.affine, g.matmul)),
+            ("a gradient of other shapes", ValueError, "gradient (3, 4) (3, 2)",
+             lambda g, sgd: g.update(sgd, mt.MatMul(g.x(3, 2)), g.matmul)),
+            ("a gradient that would broadcast", ValueError, "gradient (3, 1) (3, 4)",
+             lambda g, sgd: g.update(sgd, g.matmul, mt.MatMul(g.x(3, 1)))),
+            ("a gradient of float64", TypeError, "gradient float64 float32",
+             lambda g, sgd: g.descend(sgd, g.matmul, mt.MatMul(g.x(3, 4, dtype="float64")))),
+            ("an array for a gradient", TypeError, "SGD.update grad MatMul",
+             lambda g, sgd: g.descend(sgd, g.matmul, g.x(3, 4))),
+        )
+    ),
+    Row("L2: a gradient of another library", TypeError, "L2 gradient numpy",
+        lambda g: g.descend(DECAYED, g.matmul, mt.MatMul(g.foreign(g.x(3, 4))))),
+    Row("L2: a gradient on another device", TypeError, "L2 gradient CPU_DEVICE",
+        lambda g: g.descend(DECAYED, g.matmul, mt.MatMul(g.elsewhere(g.x(3, 4))))),
+    Row("L2: a layer gives an array as its gradient", TypeError, "Raw gradient array",
+        lambda g: g.step(model=(m := mt.Sequential(Raw(g.x(3, 3)))), optimizer=DECAYED, state=DECAYED.init(m))),
     Row("too large for the model", ValueError, "SGD.init lr float32", lambda g: mt.SGD(lr=1e300).init(g.model)),
     Row("init of a class", TypeError, "SGD.init model Layer", lambda g: mt.SGD().init(mt.Affine)),
     Row("init of None", TypeError, "Adam.init model Layer None", lambda g: mt.Adam().init(None)),
@@ -612,6 +1226,19 @@ TREES = [
         lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": True})),
     Row("replace: lr a string", TypeError, "replace lr array",
         lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": "0.1"})),
+    Row("replace: unknown transform", ValueError, "replace transforms.1.limit transforms.0.decay",
+        lambda g: mt.replace(DECAYED.init(g.affine), {"transforms.1.limit": 1.0})),
+    Row("replace: a transform's number a string", TypeError, "replace transforms.0.limit array str",
+        lambda g: mt.replace(mt.SGD(transforms=(mt.ClipByNorm(limit=1.0),)).init(g.affine),
+                             {"transforms.0.limit": "1.0"})),
+    Row("replace: a number of no schedule", ValueError, "replace schedule.steps lr",
+        lambda g: mt.replace(mt.SGD().init(g.affine), {"schedule.steps": 10.0})),
+    Row("replace: class_weight a list", TypeError, "replace class_weight array list",
+        lambda g: mt.replace(mt.SoftmaxWithLoss(class_weight=g.x(3)), {"class_weight": [1.0, 2.0, 3.0]})),
+    Row("replace: no class_weight", ValueError, "replace SoftmaxWithLoss class_weight none",
+        lambda g: mt.replace(mt.SoftmaxWithLoss(), {"class_weight": g.x(3)})),
+    Row("replace: a setting of Dropout", ValueError, "replace Dropout rate stream step",
+        lambda g: mt.replace(g.dropout, {"rate": 0.1})),
     Row("rebuild: too few", ValueError, "rebuild arrays", lambda g: mt.rebuild(g.affine, [g.x(3, 4)])),
     Row("rebuild: too many", ValueError, "rebuild arrays", lambda g: mt.rebuild(g.matmul, [g.x(3, 4), g.x(4)])),
     Row("names of a list", TypeError, "tree list", lambda g: mt.names([g.affine])),
@@ -655,6 +1282,16 @@ STEPS = [
         lambda g: g.gradient(x=g.elsewhere(g.x(6, 3)))),
     Row("gradient: t of another library", TypeError, "SoftmaxWithLoss t numpy", lambda g: g.gradient(t=g.foreign(g.t))),
     Row("gradient: weight (5,)", ValueError, "SoftmaxWithLoss weight (5,) (6,)", lambda g: g.gradient(weight=g.x(5))),
+    Row("gradient: class_weight (2,)", ValueError, "SoftmaxWithLoss class_weight (2,) (3,)",
+        lambda g: g.gradient(loss=mt.SoftmaxWithLoss(class_weight=g.x(2)))),
+    Row("gradient: class_weight of another library", TypeError, "SoftmaxWithLoss class_weight y numpy",
+        lambda g: g.gradient(loss=mt.SoftmaxWithLoss(class_weight=g.foreign(g.x(3))))),
+    Row("gradient: floats for words", TypeError, "Embedding x integers float32",
+        lambda g: g.gradient(model=g.reader, x=g.x(6, 3))),
+    Row("gradient: BatchNorm of one row", ValueError, "BatchNorm x (1, 3) two",
+        lambda g: g.gradient(model=mt.Sequential(g.batch_norm), x=g.x(1, 3), t=g.array(0))),
+    Row("train_step: class_weight (2,)", ValueError, "SoftmaxWithLoss class_weight (2,) (3,)",
+        lambda g: g.step(loss=mt.SoftmaxWithLoss(class_weight=g.x(2)))),
     Row("train_step: none", ValueError, "SoftmaxWithLoss reduction none",
         lambda g: g.step(loss=mt.SoftmaxWithLoss("none"))),
     Row("train_step: optimizer a class", TypeError, "train_step optimizer Optimizer SGD(...)",
@@ -773,7 +1410,188 @@ FIT = [
         lambda g: g.fit(state=g.keep(mt.Momentum(momentum=0.5).init(g.model)))),
 ]
 
+STOPPING = [
+    *(
+        Row(f"patience {value!r}", error, f"EarlyStopping patience {words}",
+            lambda g, value=value: mt.EarlyStopping(patience=value))
+        for value, error, words in ((0, ValueError, "1 0"), (-1, ValueError, "1 -1"), (1.5, TypeError, "integer 1.5"),
+                                    (True, TypeError, "integer True"), ("3", TypeError, "integer str"),
+                                    (None, TypeError, "integer None"), (float("nan"), TypeError, "integer nan"))
+    ),
+    Row("patience in first place", TypeError, "EarlyStopping positional", lambda g: mt.EarlyStopping(5)),
+    Row("watch None", TypeError, "EarlyStopping watch None", lambda g: mt.EarlyStopping(watch=None)),
+    Row("watch a function", TypeError, "EarlyStopping watch metric function",
+        lambda g: mt.EarlyStopping(watch=mt.accuracy)),
+    Row("watch a list", TypeError, "EarlyStopping watch list", lambda g: mt.EarlyStopping(watch=["loss"])),
+    Row("watch a metric of one's own, best unsaid", ValueError, "EarlyStopping best f1 lowest highest",
+        lambda g: mt.EarlyStopping(watch="f1")),
+    Row("watch validation_loss", ValueError, "EarlyStopping validation_loss",
+        lambda g: mt.EarlyStopping(watch="validation_loss")),
+    Row("best unknown", ValueError, "EarlyStopping best lowest highest max", lambda g: mt.EarlyStopping(best="max")),
+    Row("best True", ValueError, "EarlyStopping best lowest highest True", lambda g: mt.EarlyStopping(best=True)),
+    Row("best a list", ValueError, "EarlyStopping best lowest highest", lambda g: mt.EarlyStopping(best=["lowest"])),
+    *(
+        Row(f"stop {what}", TypeError, f"fit stop EarlyStopping {words}", lambda g, value=value: g.fit(stop=value))
+        for what, words, value in (("a number", "int", 5), ("True", "True", True), ("a word", "loss", "loss"),
+                                   ("a class", "type", mt.EarlyStopping), ("a dict", "dict", {"patience": 3}),
+                                   ("a list", "list", [mt.EarlyStopping()]), ("a function", "function", lambda e: True))
+    ),
+    Row("stop watches what is not measured", ValueError, "fit stop accuracy loss",
+        lambda g: g.fit(stop=mt.EarlyStopping(watch="accuracy"))),
+    Row("stop watches another metric", ValueError, "fit stop mae loss accuracy",
+        lambda g: g.fit(stop=mt.EarlyStopping(watch="mae"), metrics=["accuracy"])),
+    Row("stop watches another's own metric", ValueError, "fit stop f1 loss f2",
+        lambda g: g.fit(stop=mt.EarlyStopping(watch="f1", best="highest"), metrics={"f2": lambda y, t: 0.0})),
+    *(
+        Row(f"hook {what}", TypeError, f"fit hook function {words}", lambda g, value=value: g.fit(hook=value))
+        for what, words, value in (("a number", "int", 1), ("True", "True", True), ("a word", "print", "print"),
+                                   ("a list", "list", [print]), ("a stop", "EarlyStopping", mt.EarlyStopping()))
+    ),
+    *(
+        Row(f"the hook gives {what}", TypeError, f"fit hook True {words}",
+            lambda g, value=value: g.fit(hook=lambda *_: value, shuffle=False))
+        for what, words, value in (("1", "int", 1), ("0", "int", 0), ("a word", "stop", "stop"), ("a list", "list", []),
+                                   ("np.True_", "bool", np.True_), ("nan", "nan", float("nan")))
+    ),
+    Row("the hook gives an array", TypeError, "fit hook True array",
+        lambda g: g.fit(hook=lambda *_: g.x(2), shuffle=False)),
+    Row("the hook takes too little", TypeError, "2 3", lambda g: g.fit(hook=lambda e, m: None, shuffle=False)),
+    Row("validation: weight (6, 1)", ValueError, "fit validation weight (6, 1) (6,)",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.x(6, 1)))),
+    Row("validation: weight ()", ValueError, "fit validation weight",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.x()))),
+    Row("validation: weight negative", ValueError, "fit validation weight 0",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.array(*[1.0] * 5, -1.0)))),
+    Row("validation: weight NaN", ValueError, "fit validation weight finite",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.array(*[1.0] * 5, float("nan"))))),
+    Row("validation: weight infinite", ValueError, "fit validation weight finite",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.array(*[1.0] * 5, float("inf"))))),
+    Row("validation: weight all zero", ValueError, "fit validation weight 0",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.array(*[0.0] * 6)))),
+    Row("validation: weight a list", TypeError, "fit validation weight array list",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, [1.0] * 6))),
+    Row("validation: weight a number", TypeError, "fit validation weight array float",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, 1.0))),
+    Row("validation: weight complex", TypeError, "fit validation weight complex64",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, g.cast(g.x(6), "complex64")))),
+    Row("validation: weight words", TypeError, "fit validation weight numbers",
+        lambda g: g.fit(validation=(g.x(6, 3), g.t, np.full(6, "a")))),
+    Row("validation: a list of two", TypeError, "fit validation tuple list",
+        lambda g: g.fit(validation=[g.x(6, 3), g.t])),
+    Row("validation: a share", TypeError, "fit validation tuple float", lambda g: g.fit(validation=0.2)),
+    Row("validation: nothing", TypeError, "fit validation (x, t)", lambda g: g.fit(validation=())),
+    Row("validation: x and t swapped", ValueError, "Affine x (6,) (N, 3)",
+        lambda g: g.fit(validation=(g.t, g.x(6, 3)))),
+    Row("validation: t None", TypeError, "fit validation t array None", lambda g: g.fit(validation=(g.x(6, 3), None))),
+    *(
+        Row(f"{what}: {name}", error, f"{name} x {words}", functools.partial(call, name, x))
+        for what, error, words, x in (
+            ("floats for words", TypeError, "integers Embedding float32", lambda g: g.x(6)),
+            ("one-hot rows for words", TypeError, "integers Embedding float32", lambda g: g.x(6, 4)),
+            ("booleans for words", TypeError, "integers Embedding bool", lambda g: g.cast(g.x(6), "bool")),
+            ("word 4 of 4", ValueError, "0 4 3", lambda g: g.words(0, 1, 2, 3, 4, 0)),
+            ("word -1", ValueError, "-1 4", lambda g: g.words(0, 1, 2, 3, -1, 0)),
+            ("word 255 in a byte", ValueError, "255 4", lambda g: g.words(0, 1, 2, 3, 255, 0, dtype="uint8")),
+            ("a list of words", TypeError, "array list", lambda g: [0, 1, 2, 0, 1, 2]),
+            ("strings for words", TypeError, "numbers", lambda g: np.full(6, "cat")),
+        )
+        for name, call in {
+            "fit": lambda name, x, g: g.fit(model=g.reader, x=x(g)),
+            "validation": lambda name, x, g: g.fit(model=g.reader, x=g.t, validation=(x(g), g.t)),
+            "evaluate": lambda name, x, g: g.evaluate(model=g.reader, x=x(g)),
+            "accuracy": lambda name, x, g: mt.accuracy(g.reader, x(g), g.t),
+        }.items()
+    ),
+    Row("Embedding: W (4,)", ValueError, "Embedding W (4,) (V, D)",
+        lambda g: g.fit(model=mt.Sequential(mt.Embedding(g.x(4))), x=g.t)),
+    Row("words and a bag of them", ValueError, "SoftmaxWithLoss y (6, 1, 3) (N, C)",
+        lambda g: g.fit(model=g.reader, x=g.t[:, None])),
+    Row("two Dropouts, one stream", ValueError, "fit Dropout 0 2 Dropout.init(rate, rng)",
+        lambda g: g.fit(model=mt.Sequential(d := g.dropout, g.affine, d, g.keep(mt.MatMul(g.x(4, 3)))))),
+    Row("class_weight (2,)", ValueError, "SoftmaxWithLoss class_weight (2,) (3,)",
+        lambda g: g.fit(loss=mt.SoftmaxWithLoss(class_weight=g.x(2)))),
+    Row("class_weight (1, 3)", ValueError, "SoftmaxWithLoss class_weight (1, 3) (3,)",
+        lambda g: g.fit(loss=mt.SoftmaxWithLoss(class_weight=g.x(1, 3)))),
+    Row("class_weight integers", TypeError, "SoftmaxWithLoss class_weight int32 float32",
+        lambda g: g.fit(loss=mt.SoftmaxWithLoss(class_weight=g.words(1, 2, 3)))),
+    Row("pos_weight (3,)", ValueError, "SigmoidWithLoss pos_weight (3,) () (1,)",
+        lambda g: g.fit(model=g.regression, loss=mt.SigmoidWithLoss(pos_weight=g.x(3)), t=g.array(*[[1.0]] * 6))),
+    Row("pos_weight: t 1.5", ValueError, "SigmoidWithLoss t 0 1 1.5",
+        lambda g: g.fit(model=g.regression, loss=mt.SigmoidWithLoss(pos_weight=g.array(2.0)),
+                        t=g.array(*[[1.5]] * 6))),
+    Row("label_smoothing: label 3 of 3", ValueError, "SoftmaxWithLoss t 3 2 labels",
+        lambda g: g.fit(loss=mt.SoftmaxWithLoss(label_smoothing=0.1), t=g.array(0, 1, 2, 0, 1, 3))),
+    Row("label_smoothing: rows add up to 1.5", ValueError, "SoftmaxWithLoss t probabilities",
+        lambda g: g.fit(loss=mt.SoftmaxWithLoss(label_smoothing=0.1), t=g.array(*[[0.5, 0.5, 0.5]] * 6))),
+    Row("Huber: (N,) for (N, 1)", ValueError, "Huber t (6,) (6, 1) t[:, None]",
+        lambda g: g.fit(model=g.regression, loss=mt.Huber(), t=g.x(6))),
+    Row("Huber: t NaN", ValueError, "Huber t NaN",
+        lambda g: g.fit(model=g.regression, loss=mt.Huber(), t=g.array(*[[float("nan")]] * 6))),
+    Row("Huber: labels", ValueError, "Huber t (6,) (6, 3)", lambda g: g.fit(loss=mt.Huber())),
+    *(
+        Row(f"state of {what}", ValueError, f"fit state {words}",
+            lambda g, now=now, then=then: g.fit(optimizer=mt.SGD(**now), state=g.keep(mt.SGD(**then).init(g.model))))
+        for what, words, now, then in (
+            ("no schedule", "schedule none Cosine.State", {"schedule": mt.schedules.Cosine(steps=9)}, {}),
+            ("a schedule", "schedule Cosine.State none", {}, {"schedule": mt.schedules.Cosine(steps=9)}),
+            ("another schedule", "schedule Step.State Exponential.State",
+             {"schedule": mt.schedules.Exponential(every=9)}, {"schedule": mt.schedules.Step(every=9)}),
+            ("another length of the schedule", "schedule.steps 8 9",
+             {"schedule": mt.schedules.Cosine(steps=9)}, {"schedule": mt.schedules.Cosine(steps=8)}),
+            ("no transforms", "transforms none L2.State", {"transforms": (mt.L2(decay=0.1),)}, {}),
+            ("transforms", "transforms L2.State none", {}, {"transforms": (mt.L2(decay=0.1),)}),
+            ("another decay", "transforms.0.decay 0.2 0.1",
+             {"transforms": (mt.L2(decay=0.1),)}, {"transforms": (mt.L2(decay=0.2),)}),
+            ("transforms in another order", "transforms ClipByNorm.State L2.State",
+             {"transforms": (mt.L2(decay=0.1), mt.ClipByNorm(limit=1.0))},
+             {"transforms": (mt.ClipByNorm(limit=1.0), mt.L2(decay=0.1))}),
+        )
+    ),
+    Row("state without a peak", ValueError, "fit state peak.0.W",
+        lambda g: g.fit(optimizer=mt.Adam(amsgrad=True), state=g.keep(mt.Adam().init(g.model)))),
+    Row("state of Adam for AdamW", TypeError, "fit state AdamW",
+        lambda g: g.fit(optimizer=mt.AdamW(), state=g.keep(mt.Adam().init(g.model)))),
+    Row("loss and optimizer swapped", TypeError, "fit loss Loss SGD",
+        lambda g: g.fit(loss=mt.SGD(), optimizer=mt.SoftmaxWithLoss())),
+    Row("x and t swapped", ValueError, "Affine x (6,) (N, 3)", lambda g: g.fit(x=g.t, t=g.x(6, 3))),
+    Row("weight (6, 1)", ValueError, "fit weight (6, 1) (6,)", lambda g: g.fit(weight=g.x(6, 1))),
+    Row("weight a word", TypeError, "fit weight array balanced", lambda g: g.fit(weight="balanced")),
+    Row("metrics None", TypeError, "fit metrics None", lambda g: g.fit(metrics=None)),
+]
+
 MEASURES = [
+    *(
+        Row(f"{name}: t {what}", ValueError, f"{name} t {words}",
+            lambda g, name=name, model=model, t=t: g.evaluate(model=model(g), loss=None, t=t(g), metrics=name))
+        for name in ("mae", "r2")
+        for what, words, model, t in (
+            ("(N,) for (N, 1)", "(6,) (6, 1) t[:, None]", lambda g: g.regression, lambda g: g.x(6)),
+            ("(N, 2) for (N, 1)", "(6, 2) (6, 1)", lambda g: g.regression, lambda g: g.x(6, 2)),
+            ("(N, 1) for (N,)", "(6, 1) (6,) t[:, 0]",
+             lambda g: mt.Sequential(g.regression, mt.Reshape(())), lambda g: g.x(6, 1)),
+            ("labels for (N, 3)", "(6,) (6, 3)", lambda g: g.model, lambda g: g.t),
+        )
+    ),
+    Row("mae: t a list", TypeError, "evaluate t array list",
+        lambda g: g.evaluate(model=g.regression, loss=None, t=[0.0] * 6, metrics="mae")),
+    Row("r2: 5 targets for 6", ValueError, "evaluate samples x 6 t 5",
+        lambda g: g.evaluate(model=g.regression, loss=None, t=g.x(5, 1), metrics="r2")),
+    Row("r2: no samples", ValueError, "evaluate samples",
+        lambda g: g.evaluate(model=g.regression, loss=None, x=g.x(0, 3), t=g.x(0, 1), metrics="r2")),
+    Row("evaluate: metric R2", ValueError, "evaluate metric R2 accuracy mae r2", lambda g: g.evaluate(metrics="R2")),
+    Row("evaluate: metrics None", TypeError, "evaluate metrics None", lambda g: g.evaluate(metrics=None)),
+    Row("evaluate: a metric by name in a mapping", TypeError, "evaluate metric mae function str",
+        lambda g: g.evaluate(metrics={"mae": "mae"})),
+    Row("evaluate: functions without names", TypeError, "evaluate metrics mapping",
+        lambda g: g.evaluate(metrics=(mt.accuracy,))),
+    Row("evaluate: weight (6, 1)", ValueError, "evaluate weight (6, 1) (6,)", lambda g: g.evaluate(weight=g.x(6, 1))),
+    Row("evaluate: weight NaN", ValueError, "evaluate weight finite",
+        lambda g: g.evaluate(weight=g.array(*[1.0] * 5, float("nan")))),
+    Row("evaluate: weight a list", TypeError, "evaluate weight array list", lambda g: g.evaluate(weight=[1.0] * 6)),
+    Row("evaluate: class_weight (2,)", ValueError, "SoftmaxWithLoss class_weight (2,) (3,)",
+        lambda g: g.evaluate(loss=mt.SoftmaxWithLoss(class_weight=g.x(2)))),
+    Row("evaluate: BatchNorm's channels", ValueError, "BatchNorm x (6, 4) (N, 3, ...)",
+        lambda g: g.evaluate(model=mt.Sequential(g.batch_norm), x=g.x(6, 4))),
     Row("evaluate: model a class", TypeError, "evaluate model Layer", lambda g: g.evaluate(model=mt.Tanh)),
     Row("evaluate: loss a class", TypeError, "evaluate loss Loss", lambda g: g.evaluate(loss=mt.SoftmaxWithLoss)),
     Row("evaluate: loss none", ValueError, "evaluate loss reduction none",
@@ -903,6 +1721,7 @@ PICTURES = [
 
 # fmt: on
 TABLES = {
+    "settings": SETTINGS,
     "creation": CREATION,
     "forward": FORWARD,
     "backward": BACKWARD,
@@ -912,6 +1731,7 @@ TABLES = {
     "trees": TREES,
     "steps": STEPS,
     "fit": FIT,
+    "stopping": STOPPING,
     "measures": MEASURES,
     "pictures": PICTURES,
 }
@@ -933,14 +1753,55 @@ def test_a_bad_call_is_explained_and_changes_nothing(row: Row, xp: Target) -> No
     assert given.unchanged()
 
 
+@pytest.mark.parametrize("settings", ["", "class_weight", "label_smoothing"])
 @pytest.mark.parametrize("label", [-1, 3, 1000])
-def test_where_a_bad_label_is_not_read_it_makes_the_loss_nan(xp: Target, label: int) -> None:
+def test_where_a_bad_label_is_not_read_it_makes_the_loss_nan(xp: Target, label: int, settings: str) -> None:
     if xp.backend.name == "numpy":
         pytest.skip("NumPy reads the labels, and raises")
-    loss, y, t = mt.SoftmaxWithLoss(), xp.asarray(np.ones((2, 3))), xp.asarray(np.array([0, label]))
+    loss = mt.SoftmaxWithLoss(
+        class_weight=xp.asarray(np.array([1.0, 2.0, 3.0])) if settings == "class_weight" else None,
+        label_smoothing=0.1 if settings == "label_smoothing" else 0.0,
+    )
+    y, t = xp.asarray(np.ones((2, 3))), xp.asarray(np.array([0, label]))
     value, cache = xp.run(lambda y, t: loss.forward(y, t), y, t)
     assert np.isnan(mt.to_numpy(value))
     assert np.isnan(mt.to_numpy(loss.backward(cache))).any()
+
+
+@pytest.mark.parametrize("word", [-1, 4, 1000])
+def test_where_a_bad_word_is_not_read_its_row_is_nan(xp: Target, word: int) -> None:
+    if xp.backend.name == "numpy":
+        pytest.skip("NumPy reads the words, and raises")
+    layer, x = xp.put(mt.Embedding(np.ones((4, 2)))), xp.asarray(np.array([[0, word], [3, 3]]))
+    y = mt.to_numpy(xp.run(lambda layer, x: layer.predict(x), layer, x))
+    np.testing.assert_array_equal(y, [[[1.0, 1.0], [np.nan, np.nan]], [[1.0, 1.0], [1.0, 1.0]]])
+
+
+@pytest.mark.eager
+@pytest.mark.parametrize("number", [np.float64(0.5), np.float32(0.5)], ids=repr)
+def test_a_number_of_numpy_in_a_setting_widens_nothing(xp: Target, number: Any) -> None:
+    given = Given(xp)
+    x = given.x(5, 3)
+    here, norm = x.dtype, given.batch_norm
+    layers = [
+        mt.LeakyReLU(number),
+        mt.ELU(number),
+        mt.Dropout.init(number, given.rng, backend=xp.backend),
+        mt.BatchNorm(*mt.leaves(norm), momentum=number, eps=number),
+        mt.LayerNorm(*mt.leaves(norm)[:2], eps=number),
+    ]
+    for layer in layers:
+        y, cache = layer.forward(x)
+        dx, grad = layer.backward(cache, y)
+        after = [a.dtype for a in mt.leaves(layer.observe(cache))]
+        assert {y.dtype, dx.dtype, *(a.dtype for a in mt.leaves(grad))} == {here}
+        assert after == [a.dtype for a in mt.leaves(layer)]
+    for loss, t in (
+        (mt.Huber(delta=number), x),
+        (mt.SoftmaxWithLoss(label_smoothing=number), given.array(0, 1, 2, 0, 1)),
+    ):
+        value, cache = loss.forward(x, t)
+        assert {value.dtype, loss.backward(cache).dtype} == {here}
 
 
 @pytest.mark.eager

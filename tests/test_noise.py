@@ -284,10 +284,11 @@ def test_chance_keeps_its_probability(xp: Target, probability: float) -> None:
 
 def test_positions_that_int32_cannot_tell_apart_are_refused(xp: Target) -> None:
     stream, step = xp.put(word(1, 2)), xp.put(word(3))
+    for shape in ((2**31, 2**31), (2**31,), (2**16, 2**15)):  # the first could not be made in any case
+        with pytest.raises(ValueError, match="up to 2147483647"):
+            chance(stream, step, shape, 0.5)
     with pytest.raises(ValueError, match="up to 2147483647"):
         bits(stream, step, 2**31)
-    with pytest.raises(ValueError, match="up to 2147483647"):
-        chance(stream, step, (2**16, 2**15), 0.5)
 
 
 # ------------------------------------------------------------------------------------------------ Dropout

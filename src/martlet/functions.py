@@ -48,8 +48,8 @@ def softmax(x: Array, *, owner: object = "softmax") -> Array:
     Subtracting the row's maximum changes nothing in the quotient and keeps exp from overflowing.
     """
     _check_classes(owner, x)
-    _, exps, total = shifted_exp(namespace(x), x)
-    return exps / total
+    _, exps, total = shifted_exp(namespace(x), wide(x))
+    return narrow(exps / total, x)
 
 
 def log_softmax(x: Array, *, owner: object = "log_softmax") -> Array:
@@ -60,10 +60,10 @@ def log_softmax(x: Array, *, owner: object = "log_softmax") -> Array:
     """
     _check_classes(owner, x)
     xp = namespace(x)
-    z, exps, _ = shifted_exp(xp, x)
-    largest = xp.astype(z == 0.0, x.dtype)
+    z, exps, _ = shifted_exp(xp, wide(x))
+    largest = xp.astype(z == 0.0, z.dtype)
     others = xp.sum(exps - largest, axis=-1, keepdims=True) + (xp.sum(largest, axis=-1, keepdims=True) - 1.0)
-    return z - xp.log1p(others)
+    return narrow(z - xp.log1p(others), x)
 
 
 def _check_classes(owner: object, x: Array) -> None:
@@ -174,9 +174,11 @@ def normal(x: Array, *, owner: object = "normal") -> tuple[Array, Array]:
     for coefficient in lower[:0:-1]:
         series = (series + coefficient) * mapped
     series = series + lower[0]
-    # exp(-a²/2) in two factors: rounding a² would cost the digits that a large exponent magnifies.
-    coarse = xp.floor(a * 16.0) / 16.0
-    bell = xp.exp(-0.5 * coarse * coarse) * xp.exp(-0.5 * (a - coarse) * (a + coarse))
+    # exp(-a²/2) by way of a number near a whose square is exact: rounding a² would cost the digits that a large
+    # exponent magnifies.  Not as a product of two exps, which a compiler turns back into one.
+    near = xp.floor(a * 64.0) / 64.0
+    bell = xp.exp(-0.5 * near * near)
+    bell = bell + bell * xp.expm1(-0.5 * (a - near) * (a + near))
     tail = bell * series / (1.0 + math.sqrt(2.0) * a)
     below, density = xp.where(x < 0.0, tail, 1.0 - tail), bell * (1.0 / math.sqrt(2.0 * math.pi))
     return narrow(below, x), narrow(density, x)

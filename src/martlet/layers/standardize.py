@@ -53,10 +53,20 @@ class Standardize(Layer):
         numbers = to_numpy(x).astype("float64")
         if not host.all(host.isfinite(numbers)):
             raise ValueError(f"{owner}: x holds NaN or infinity")
-        mean, scale = host.mean(numbers, axis=0), host.std(numbers, axis=0)
-        # Rounding leaves a constant column with a deviation that is not quite 0.
-        constant = scale <= 1e-15 * host.sqrt(numbers.shape[0]) * host.abs(mean)
-        scale = host.where(constant, 1.0, scale)
         home = backend_of(x) if backend is None else as_backend(backend)
         width = dtype or home.dtype or (dtype_name(x.dtype) if is_floating(x) else "float32")
+        mean, scale = mean_and_deviation(numbers)
+        least = max(float(host.finfo("float32" if width == "bfloat16" else width).tiny), 1e-300)
+        scale = host.where(scale < least, 1.0, scale)
         return cls(home.asarray(mean, width), home.asarray(scale, width))
+
+
+def mean_and_deviation(x: Any) -> tuple[Any, Any]:
+    """Over the rows of a float64 table: 0 for the deviation of a column that is constant but for rounding."""
+    # Seen from its first row, a constant column is exactly 0, and in units of its largest entry no square overflows.
+    rest = x - x[0]
+    unit = host.max(host.abs(rest), axis=0)
+    unit = host.where(unit > 0, unit, 1.0)
+    mean = x[0] + host.mean(rest / unit, axis=0) * unit
+    deviation = host.std(rest / unit, axis=0) * unit
+    return mean, host.where(deviation <= 4 * float(host.finfo("float64").eps) * host.abs(mean), 0.0, deviation)

@@ -141,6 +141,8 @@ class Optimizer(Numbered):
 
         try:
             if self.transforms:
+                for p, g in zip(matching(grad, model), leaves(grad), strict=True):
+                    check_same(self._name, "a gradient", g, "its array", p)
                 for transform, part in zip(self.transforms, state.transforms, strict=True):
                     grad = transform.change(model, grad, part)
             if memories:

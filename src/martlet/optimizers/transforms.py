@@ -11,7 +11,7 @@ from __future__ import annotations
 from typing import Any, TypeVar
 
 from martlet.backend import Array, namespace
-from martlet.checks import check_number, check_same, check_switch, owner_name
+from martlet.checks import check_number, check_switch, owner_name
 from martlet.functions import clamp, narrow, wide
 from martlet.numbered import Numbered
 from martlet.tree import Tree, leaves, map_leaves, matching, rebuild
@@ -23,7 +23,10 @@ class Transform(Numbered):
     """The base of every transformation.  A new one declares its numbers and writes ``change``."""
 
     def change(self, model: Any, grad: G, state: Any) -> G:
-        """The gradient that the optimizer is to see.  ``state`` holds the numbers as 0-d arrays."""
+        """The gradient that the optimizer is to see.  ``state`` holds the numbers as 0-d arrays.
+
+        The optimizer has seen to it that each array of the gradient is like the model's own.
+        """
         raise NotImplementedError(f"{owner_name(self)} has no change")
 
 
@@ -43,7 +46,6 @@ class L2(Transform):
 
     def change(self, model, grad, state):
         def one(p: Array, g: Array) -> Array:
-            check_same(self, "a gradient", g, "its array", p)
             return g if is_bias(p) and not self.biases else g + narrow(state.decay, p) * p
 
         pairs = zip(matching(grad, model), leaves(grad), strict=True)
@@ -76,6 +78,8 @@ class ClipByNorm(Transform):
 
     def change(self, model, grad, state):
         arrays = [wide(g) for g in leaves(grad) if 0 not in g.shape]
+        if not arrays:
+            return grad
         xp = namespace(state.limit)
         # In units of the largest entry: the squares of the gradient that most needs clipping would overflow.
         largest = xp.max(xp.stack([narrow(xp.max(xp.abs(g)), state.limit) for g in arrays]))
