@@ -93,6 +93,9 @@ class Residual(mt.Layer):
         dx, grad = self.f.backward(cache, dout)
         return dout + dx, self.gradient(f=grad)
 
+    def observe(self, cache):
+        return Residual(self.f.observe(cache))
+
 
 class Centred(mt.Layer):
     """y = x - mean, with a kept array that observes its batches: a moving mean."""

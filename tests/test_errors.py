@@ -1155,9 +1155,9 @@ OPTIMIZERS = [
              lambda g, sgd: g.descend(sgd, g.matmul, g.x(3, 4))),
         )
     ),
-    Row("L2: a gradient of another library", TypeError, "L2 gradient numpy",
+    Row("L2: a gradient of another library", TypeError, "update gradient numpy",
         lambda g: g.descend(DECAYED, g.matmul, mt.MatMul(g.foreign(g.x(3, 4))))),
-    Row("L2: a gradient on another device", TypeError, "L2 gradient CPU_DEVICE",
+    Row("L2: a gradient on another device", TypeError, "update gradient CPU_DEVICE",
         lambda g: g.descend(DECAYED, g.matmul, mt.MatMul(g.elsewhere(g.x(3, 4))))),
     Row("L2: a layer gives an array as its gradient", TypeError, "Raw gradient array",
         lambda g: g.step(model=(m := mt.Sequential(Raw(g.x(3, 3)))), optimizer=DECAYED, state=DECAYED.init(m))),

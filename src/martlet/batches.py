@@ -149,6 +149,8 @@ def _check_words(owner: str, x: Array, vocabulary: int) -> None:
 
 
 def _place_integers(owner: str, name: str, x: Array, home: Backend) -> Array:
+    if dtype_name(x.dtype) == "uint64" and to_numpy(x).max(initial=0) >= 2**63:
+        raise ValueError(f"{owner}: {name} holds integers of 2⁶³ and more")
     x = _place(owner, name, x, home, None)
     return namespace(x).astype(x, home.index_dtype) if kind(x.dtype) == "integer" else x
 

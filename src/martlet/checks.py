@@ -9,7 +9,9 @@ on arithmetic; whatever does not pass there, be it right or wrong, is looked at 
 from __future__ import annotations
 
 import math
+import operator
 from numbers import Real
+from types import ModuleType
 from typing import Any, NoReturn
 
 from martlet.backend import Array, alike, describe, device_of, is_array, kind, library_name, namespace, one_device
@@ -130,6 +132,7 @@ def check_dout(owner: object, dout: Array, shape: tuple[int, ...], like: Array) 
 
 
 def complain_shape(owner: object, name: str, x: Array, expected: object, why: str) -> NoReturn:
+    expected = tuple(expected) if isinstance(expected, tuple) else expected  # torch's own kind of tuple says so
     raise ValueError(f"{owner_name(owner)}: {name} has shape {tuple(x.shape)}, expected {expected} ({why})")
 
 
@@ -156,7 +159,7 @@ def check_number(
     if not (math.isfinite(number) and above and below):
         floor = f"{'>' if open_low else '>='} {low:g}"
         ceiling = "" if high == math.inf else f" and {'<' if open_high else '<='} {high:g}"
-        raise ValueError(f"{owner_name(owner)}: {name} must be finite, {floor}{ceiling}, got {value!r}")
+        raise ValueError(f"{owner_name(owner)}: {name} must be finite, {floor}{ceiling}, got {value!r:.40}")
 
 
 def check_switch(owner: object, name: str, value: Any) -> None:
@@ -167,15 +170,19 @@ def check_switch(owner: object, name: str, value: Any) -> None:
 
 def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
     """A count is an integer of at least ``low``; True is not a count."""
-    if isinstance(value, bool) or not hasattr(type(value), "__index__"):
+    try:
+        count = operator.index(value)
+    except TypeError:
+        count = None
+    if count is None or isinstance(value, bool):
         raise TypeError(f"{owner_name(owner)}: {name} must be an integer, got {describe(value)}")
-    if value < low:
-        raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r}")
+    if count < low:
+        raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r:.40}")
 
 
 def check_generator(owner: object, rng: Any, method: str = "standard_normal") -> None:
     """``rng`` draws: a NumPy Generator, or one of NumPy's legacy streams, which the lessons use."""
-    if not hasattr(rng, method):
+    if not hasattr(rng, method) or isinstance(rng, type | ModuleType):  # np.random itself is everyone's stream
         raise TypeError(
             f"{owner_name(owner)}: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
         )

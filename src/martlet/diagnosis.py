@@ -1,8 +1,8 @@
 """Where a number stopped being finite: the epoch, the step and the layer of the first NaN or infinity.
 
 A training run does not look at every number while it goes; it reads its losses now and then.  When one of
-them is not finite, the steps since the last good look are taken again, which a pure step allows, with every
-layer looked at.
+them is not finite, the steps since the last good look are taken again, which a pure step allows, and in the one
+that was bad every layer is looked at.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.step import gradient
-from martlet.tree import Tree, is_tree, learned, leaves, named_leaves, remake, subtrees
+from martlet.tree import Tree, is_tree, leaves, named_leaves, remake, subtrees
 
 
 class NotFinite(ArithmeticError):
@@ -27,8 +27,11 @@ class NotFinite(ArithmeticError):
 
     def __init__(self, epoch: int, step: int, layer: str, what: str, model: Any, history: Any) -> None:
         super().__init__(f"fit: not finite at epoch {epoch}, step {step}, {layer}: {what}")
-        self.epoch, self.step, self.layer = epoch, step, layer
+        self.epoch, self.step, self.layer, self.what = epoch, step, layer, what
         self.model, self.history = model, history
+
+    def __reduce__(self) -> Any:  # so that it comes home from another process
+        return type(self), (self.epoch, self.step, self.layer, self.what, self.model, self.history)
 
 
 class Finding(NamedTuple):
@@ -65,62 +68,46 @@ def _arrays(value: Any) -> list[Array]:
 
 def explain(model: Any, state: Any, loss: Loss, optimizer: Optimizer, batches: Iterable[tuple[Array, ...]]) -> Finding:
     """Take the steps again from a good model, and say where the first number that is not finite comes from."""
+    sound = named_leaves(model).keys() - _not_finite(model).keys()  # a mask of -inf, say, is meant to be there
     step = 0
     for step, (x, t, *weight) in enumerate(batches, start=1):
-        seen: list[tuple[str, str]] = []
-        value, grad, after = gradient(_watched(model, seen), loss, x, t, *weight)
-        forward = [layer for layer, verb in seen if verb == "forward"]
-        if not is_finite(x):
-            return Finding(step, "the data", "x holds NaN or infinity", model, state)
-        if forward:
-            return Finding(step, forward[0], "its output is the first that is not finite", model, state)
-        if not is_finite(value):
-            return Finding(
-                step, "the loss", f"it is {float(to_numpy(value))}, though the output is finite", model, state
-            )
-        _, grad, after = gradient(model, loss, x, t, *weight)
-        backward = [layer for layer, verb in seen if verb == "backward"]
-        if backward:
-            return Finding(step, backward[0], "its gradient is the first that is not finite", model, state)
+        value, grad, after = gradient(model, loss, x, t, *weight)
         new, new_state = optimizer.update(after, grad, state)
-        for name, array in named_leaves(learned(new)).items():
-            if not is_finite(array):
-                what = f"the update makes {name} infinite or NaN from a finite gradient; a smaller lr may help"
-                return Finding(step, _owner(model, name), what, model, state)
+        broken = [name for name in _not_finite(new) if name in sound]
+        if broken or not is_finite(value):
+            layer, what = _first(model, loss, after, grad, broken, value, (x, t, *weight))
+            return Finding(step, layer, what, model, state)
         model, state = new, new_state
     return Finding(step, "the model", "it came and went: the steps, taken again, were finite", model, state)
 
 
-class Watch(Layer):
-    """A layer that notes, in a list of everyone's, where it is the first to give something not finite."""
-
-    layer: Layer
-    name: str
-    seen: list[tuple[str, str]]
-
-    def forward(self, x):
-        y, cache = self.layer.forward(x)
-        self._look("forward", y)
-        return y, cache
-
-    def backward(self, cache, dout):
-        dx, grad = self.layer.backward(cache, dout)
-        self._look("backward", (dx, grad))
-        return dx, grad
-
-    def _look(self, verb: str, value: Any) -> None:
-        if not any(verb == seen for _, seen in self.seen) and not is_finite(value):
-            self.seen.append((self.name, verb))
-
-    def observe(self, cache):
-        return self
-
-    def __getattr__(self, name: str) -> Any:  # a composite may read its layer's arrays
-        return getattr(self.__dict__["layer"], name)
+def _not_finite(model: Any) -> dict[str, Array]:
+    return {name: x for name, x in named_leaves(model).items() if not is_finite(x)}
 
 
-def _watched(tree: Any, seen: list[tuple[str, str]], path: str = "") -> Any:
-    """The same model with a Watch around every layer of it."""
+def _first(
+    model: Any, loss: Loss, after: Any, grad: Any, broken: list[str], value: Array, batch: tuple[Array, ...]
+) -> tuple[str, str]:
+    """Who was first in a step that is known to be bad, and with what."""
+    seen: dict[str, str] = {}  # by verb
+    if not is_finite(batch[0]):
+        return "the data", "x holds NaN or infinity"
+    gradient(_watched(model, seen), loss, *batch)
+    if "forward" in seen:
+        return seen["forward"], "its output is the first that is not finite"
+    if not is_finite(value):
+        return "the loss", f"it is {float(to_numpy(value))}, though the output is finite"
+    if "backward" in seen:
+        return seen["backward"], "its gradient is the first that is not finite"
+    for name in _not_finite(after):
+        if name in broken:
+            return _owner(model, name), f"what it keeps of the batches, {name}, is no longer finite"
+    what = f"the update makes {broken[0]} infinite or NaN from a finite gradient; a smaller lr may help"
+    return _owner(model, broken[0]), what
+
+
+def _watched(tree: Any, seen: dict[str, str], path: str = "") -> Any:
+    """The same model, in which each layer notes if it is the first to give something that is not finite."""
     if tree is None:
         return None
     if isinstance(tree, tuple):
@@ -131,7 +118,29 @@ def _watched(tree: Any, seen: list[tuple[str, str]], path: str = "") -> Any:
         if is_tree(value := getattr(tree, name))
     }
     inner = remake(tree, changed)
-    return Watch(inner, _label(tree, path), seen) if isinstance(tree, Layer) else inner
+    return _watch(inner, _label(tree, path), seen) if isinstance(tree, Layer) else inner
+
+
+def _watch(layer: Layer, label: str, seen: dict[str, str]) -> Layer:
+    """The layer as one of a class derived from its own, so that whoever asks what it is gets the same answer."""
+    kind = type(layer)
+
+    def forward(self: Any, x: Any) -> tuple[Any, Any]:
+        y, cache = kind.forward(self, x)
+        if "forward" not in seen and not is_finite(y):
+            seen["forward"] = label
+        return y, cache
+
+    def backward(self: Any, cache: Any, dout: Any) -> tuple[Any, Any]:
+        dx, grad = kind.backward(self, cache, dout)
+        if "backward" not in seen and not is_finite((dx, grad)):
+            seen["backward"] = label
+        return dx, grad
+
+    names = {"forward": forward, "backward": backward, "__module__": kind.__module__}
+    new: Layer = object.__new__(type(kind.__name__, (kind,), names))
+    new.__dict__.update(layer.__dict__)
+    return new
 
 
 def _owner(model: Any, name: str) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -80,8 +81,9 @@ def _r2(y: np.ndarray, t: np.ndarray) -> float:
     _check_regression("r2", y, t)
     y, t = y.astype("float64").reshape(len(y), -1), t.astype("float64").reshape(len(t), -1)
     left, all_ = ((y - t) ** 2).sum(axis=0), ((t - t.mean(axis=0)) ** 2).sum(axis=0)
-    shares = host.where(all_ > 0, 1.0 - left / host.where(all_ > 0, all_, 1.0), host.where(left > 0, 0.0, 1.0))
-    return float(shares.mean())
+    constant = all_ == 0
+    shares = host.where(constant, left == 0, 1.0 - left / host.where(constant, 1.0, all_))
+    return float(shares.mean()) if host.all(host.isfinite(left)) else math.nan
 
 
 def _check_regression(name: str, y: np.ndarray, t: np.ndarray) -> None:
@@ -134,11 +136,15 @@ def measure(
         value = loss.value(y, t, weight)
         loss.check_targets(y, t)
         found["loss"] = float(to_numpy(value))
-    if metrics:
-        views = _read_only(y), _read_only(t)
-        for name, function in metrics.items():
-            found[name] = _number(owner, name, function(*views))
-    return found
+    return found | apply(owner, metrics, y, t)
+
+
+def apply(owner: str, metrics: Mapping[str, Metric], y: Array, t: Array) -> dict[str, float]:
+    """The metrics of some output."""
+    if not metrics:
+        return {}
+    views = _read_only(y), _read_only(t)
+    return {name: _number(owner, name, function(*views)) for name, function in metrics.items()}
 
 
 def _read_only(x: Array) -> np.ndarray:

@@ -12,6 +12,7 @@ cache, and what it becomes is returned.
 
 from __future__ import annotations
 
+import inspect
 from typing import Any, TypeVar
 
 from martlet.backend import describe
@@ -75,9 +76,30 @@ class Layer(Tree):
     def _refusal(self, name: str, value: object) -> str:
         if not hasattr(self, "init"):
             return super()._refusal(name, value)
-        given = ", ".join(f"{v!r:.20}" for n in self._leaves if isinstance(v := getattr(self, n), int))
-        call = f"{type(self).__name__}.init({given + ', ' if given else '...'}rng)".replace("...rng", "..., rng")
+        takes = [p.name for p in inspect.signature(self.init).parameters.values() if p.kind is p.POSITIONAL_OR_KEYWORD]
+        sizes = [f"{v!r:.20}" for n in self._leaves if isinstance(v := getattr(self, n), int)]
+        wanted = [name for name in takes if name != "rng"]
+        given = sizes[: len(wanted)] if len(sizes) >= len(wanted) else wanted
+        call = f"{type(self).__name__}.init({', '.join([*given, *(['rng'] if 'rng' in takes else [])])})"
         return f"{type(self).__name__} takes arrays, but {name} is {describe(value)}; to draw them: {call}"
+
+
+def check_observers(owner: str, model: Layer) -> None:
+    """Whoever holds layers that learn from what they have seen must pass it on to them."""
+    holds = [child for _, child in subtrees(model)]
+    if isinstance(model, Layer) and type(model).observe is Layer.observe and any(map(_observes, holds)):
+        raise TypeError(
+            f"{owner}: {type(model).__name__} holds a layer that observes its batches, but has no observe of its own, "
+            "in which to pass on the cache"
+        )
+    for child in holds:
+        check_observers(owner, child)
+
+
+def _observes(tree: Any) -> bool:
+    """Whether a tree holds a layer with arrays that ``observe`` moves."""
+    own = isinstance(tree, Layer) and type(tree).observe is not Layer.observe and not all(tree._leaves.values())
+    return own or any(_observes(child) for _, child in subtrees(tree))
 
 
 def _is_empty(parts: tuple[Any, ...]) -> bool:

@@ -29,8 +29,9 @@ class LossLog:
         """Bring the waiting losses to the host in one transfer, count them, and give them back."""
         values = _to_floats([value for value, _ in self.waiting])
         shares = _to_floats([share for _, share in self.waiting])
-        self.sum += math.fsum(value * share for value, share in zip(values, shares, strict=True))
-        self.count += math.fsum(shares)
+        if all(map(math.isfinite, values)):  # else there is no sum, and the run is about to end
+            self.sum += math.fsum(value * share for value, share in zip(values, shares, strict=True))
+            self.count += math.fsum(shares)
         self.waiting = []
         return values
 

@@ -32,8 +32,13 @@ class EarlyStopping:
         check_number(self, "least", self.least, 0.0)
         if not isinstance(self.watch, str):
             raise TypeError(f'EarlyStopping: watch must be "loss" or a metric\'s name, got {describe(self.watch)}')
-        if self.best not in (None, "lowest", "highest"):
+        if not (self.best is None or (isinstance(self.best, str) and self.best in ("lowest", "highest"))):
             raise ValueError(f'EarlyStopping: best must be "lowest" or "highest", got {self.best!r}')
+        if self.watch.startswith("validation_"):
+            name = self.watch.removeprefix("validation_")
+            raise ValueError(
+                f"EarlyStopping: write watch={name!r}, not {self.watch!r}: validation data, where given, is what is watched"
+            )
         if self.best is None and self.watch not in LOWEST_IS_BEST:
             raise ValueError(
                 f'EarlyStopping: best must say if the best {self.watch!r} is the "lowest" or the "highest"'

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from martlet.backend import Array, Backend, backend_of, describe, dtype_name, generator, is_floating, to_numpy
 from martlet.batches import check_batches, cut, draw_order, place_data, width_of
-from martlet.checks import check_count, check_switch
+from martlet.checks import check_count, check_generator, check_switch
 from martlet.diagnosis import NotFinite, all_finite, explain
-from martlet.evaluation import Metric, check_kinds, measure, named_metrics
-from martlet.layer import Layer
+from martlet.evaluation import METRICS, Metric, apply, check_kinds, measure, named_metrics
+from martlet.layer import Layer, check_observers
 from martlet.layers.dropout import check_streams
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
@@ -123,11 +123,15 @@ def fit(
     model = model.to(backend)
     loss = loss.to(backend_of(leaves(model)[0]), dtype=width_of(model))
     check_streams("fit", model)
+    check_observers("fit", model)
     data = place_data("fit", model, loss, x, t, weight)
-    _check_targets(model, loss, *data[:2], batch_size)
     count = data[0].shape[0]
     if last == "drop" and count < batch_size:
         raise ValueError(f'fit: last="drop" leaves no batch: batch_size={batch_size} is more than {count} samples')
+    y = _check_targets(model, loss, *data[:2], batch_size)
+    _check_batch_sizes(model, data[0], batch_size, last)
+    known = {name: function for name, function in functions.items() if METRICS.get(name) is function}
+    apply("fit", known, y, data[1][: y.shape[0], ...])
     held_out = _held_out(model, loss, validation, batch_size)
     state = _starting_state(optimizer, model, state)
 
@@ -151,10 +155,10 @@ def fit(
                 history.validation_loss.append(found.pop("loss"))
                 _append(history.validation_metrics, found)
             best.see(epoch, model, history)
+            if hook is not None and _asks_to_stop(hook(epoch, copied(model), history.copy())):
+                history.stopped = f"the hook ended the run after epoch {epoch}"
             if best.waited_long_enough:
                 history.stopped = best.reason
-            elif hook is not None and _asks_to_stop(hook(epoch, copied(model), history.copy())):
-                history.stopped = f"the hook ended the run after epoch {epoch}"
             if history.stopped:
                 break
     return best.model_of(model, history), history
@@ -180,11 +184,12 @@ def _train_epoch(
     """The model and the state after one epoch, and its mean loss."""
     log = LossLog(loss.reduction)
     read, known_good = 0, (model, state)
+    watched = leaves if all_finite(leaves(model)) else learned_leaves  # a kept mask may hold -inf
     for step, batch in enumerate(pieces.since(0), start=1):
         model, state, value = train_step(model, loss, optimizer, state, *batch)
         if log.add(value, batch) or step == pieces.steps:
             values = log.read()
-            if not (all(map(math.isfinite, values)) and all_finite(learned_leaves(model))):
+            if not (all(map(math.isfinite, values)) and all_finite(watched(model))):
                 found = explain(*known_good, loss, optimizer, pieces.since(read))
                 past = replace(history.copy(), state=found.state)
                 raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)
@@ -204,12 +209,28 @@ def _asks_to_stop(answer: Any) -> bool:
     raise TypeError(f"fit: the hook must give back True (to end the run), False or None, got {describe(answer)}")
 
 
-def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> None:
-    """Read the targets here, once, and compare shapes on a first batch, so that no step has to."""
+def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
+    """Read the targets here, once, and compare shapes on a first batch, whose output is given back."""
     rows = min(batch_size, x.shape[0])
     y = model.predict(x[:rows, ...])
     loss.value(y, t[:rows, ...])
     loss.check_targets(y, t)
+    return y
+
+
+def _check_batch_sizes(model: Layer, x: Array, batch_size: int, last: str) -> None:
+    """A layer that learns from whole batches may refuse a short one; better now than at the end of an epoch."""
+    count = x.shape[0]
+    model.forward(x[: min(batch_size, count), ...])
+    rest = count % batch_size
+    if last == "keep" and rest and count > batch_size:
+        try:
+            model.forward(x[:rest, ...])
+        except ValueError as error:
+            raise ValueError(
+                f'fit: {count} samples in batches of {batch_size} leave a last one of {rest}, and {error}; last="drop" '
+                "leaves it out"
+            ) from None
 
 
 def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Any, ...] | None:
@@ -224,6 +245,7 @@ def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tup
 
 def _generator(seed: Any) -> np.random.Generator:
     if hasattr(seed, "permutation"):
+        check_generator("fit", seed, "permutation")
         return seed
     check_count("fit", "seed", seed, 0)
     return generator(seed)
@@ -236,7 +258,10 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
         return new
     if type(state) is not optimizer.State:
         raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__name__}")
-    _check_same_kind(optimizer, state, new)
+    try:
+        optimizer.check_state(state)
+    except ValueError as error:
+        raise ValueError(f"fit: {error}") from None
     numbers = optimizer.numbers_in(new)
     for name, kept in optimizer.numbers_in(state).items():
         has, asked = to_numpy(kept), to_numpy(numbers[name])
@@ -257,22 +282,6 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     return rebuild(
         state, [home.asarray(x, dtype_name(y.dtype) if is_floating(y) else None, copy=True) for x, y in pairs]
     )
-
-
-def _check_same_kind(optimizer: Optimizer, state: Any, new: Any) -> None:
-    """A state belongs to the schedule and the transforms it was made for."""
-    for name in ("schedule", "transforms"):
-        has, wanted = ([type(part).__qualname__ for part in _parts(s, name)] for s in (state, new))
-        if has != wanted:
-            raise ValueError(
-                f"fit: the state was made with {name} {', '.join(has) or 'none'}, but the optimizer has "
-                f"{', '.join(wanted) or 'none'}"
-            )
-
-
-def _parts(state: Any, name: str) -> tuple[Any, ...]:
-    part = getattr(state, name)
-    return part if isinstance(part, tuple) else () if part is None else (part,)
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

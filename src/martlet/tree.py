@@ -20,6 +20,7 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
+from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
 
 from martlet.backend import (
@@ -38,6 +39,9 @@ from martlet.backend import (
 )
 
 T = TypeVar("T", bound="Tree")
+
+# What is certainly no array; a leaf may be anything else, for others put placeholders of their own there.
+REFUSED = (Real, str, list, tuple, dict, set, frozenset, range, Iterator, FunctionType, type)
 
 
 def kept(*, default: Any = dataclasses.MISSING) -> Any:
@@ -76,7 +80,7 @@ class Tree:
     def __post_init__(self) -> None:
         for name in self._leaves:
             value = getattr(self, name)
-            if isinstance(value, Real | str | list | tuple | dict) or holds_objects(value):
+            if (isinstance(value, REFUSED) and not is_array(value)) or holds_objects(value):
                 raise TypeError(self._refusal(name, value))
         for name in self._rest:
             value = getattr(self, name)
@@ -143,7 +147,10 @@ def holds_objects(x: Any) -> bool:
 def _check_setting(owner: str, name: str, value: Any) -> None:
     """Refuse arrays and layers where nothing would find them: they would never be learned, moved or saved."""
     if is_array(value):
-        raise TypeError(f"{owner}: {name} is an array, so annotate it: {name}: Array (or {name}: Array = kept())")
+        raise TypeError(
+            f"{owner}: {name} is a setting, and no place for an array, got {describe(value)} "
+            f"(to make it one, the class would declare {name}: Array, or {name}: Array = kept())"
+        )
     if not isinstance(value, tuple | list | dict | set):
         return
     items = list(value.values()) if isinstance(value, dict) else list(value)
@@ -265,6 +272,8 @@ def _leaf_like(old: Array, name: str, value: Any) -> Array:
         return namespace(old).asarray(float(value), dtype=old.dtype, device=device_of(old))
     if not is_array(value) or holds_objects(value):
         raise TypeError(f"replace: {name} must be an array, got {describe(value)}")
+    if old.shape == () != value.shape:
+        raise ValueError(f"replace: {name} has shape {tuple(value.shape)}, expected () (one number)")
     return value
 
 

@@ -9,7 +9,7 @@ import math
 from dataclasses import KW_ONLY
 
 from martlet.backend import namespace
-from martlet.checks import check_floating, check_number, check_same
+from martlet.checks import check_floating, check_number, check_same, check_switch
 from martlet.functions import clamp, normal, sigmoid, softplus
 from martlet.layer import Layer
 
@@ -157,6 +157,10 @@ class GELU(Layer):
 
     _: KW_ONLY
     tanh: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        check_switch(self, "tanh", self.tanh)
 
     def forward(self, x):
         check_floating(self, "x", x)

@@ -5,8 +5,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any, Self
 
-from martlet.backend import Array, Backend, as_backend, host, namespace, to_numpy
-from martlet.checks import check_floating, check_generator, check_number, check_place, check_same
+from martlet.backend import Array, Backend, as_backend, describe, dtype_name, host, namespace, to_numpy
+from martlet.checks import (
+    check_array,
+    check_floating,
+    check_generator,
+    check_number,
+    check_place,
+    check_same,
+    owner_name,
+)
 from martlet.layer import Layer
 from martlet.noise import chance
 from martlet.tree import kept, remake, subtrees
@@ -33,7 +41,9 @@ class Dropout(Layer):
 
     def forward(self, x):
         check_floating(self, "x", x)
+        self.check_counters()
         check_place(self, "stream", self.stream, "x", x)
+        check_place(self, "step", self.step, "x", x)
         dropped = chance(self.stream, self.step, x.shape, self.rate)
         mask = namespace(x).astype(~dropped, x.dtype) * (1.0 / (1.0 - self.rate))
         return x * mask, mask
@@ -42,6 +52,17 @@ class Dropout(Layer):
         mask = cache
         check_same(self, "dout", dout, "the output", mask)
         return dout * mask, None
+
+    def check_counters(self) -> None:
+        """The counters are what ``init`` makes: other integers would be other noise, or none."""
+        for name, shape in (("stream", (2,)), ("step", (1,))):
+            counter = getattr(self, name)
+            check_array(self, name, counter)
+            if counter.shape != shape or dtype_name(counter.dtype) != "int32":
+                raise ValueError(
+                    f"{owner_name(self)}: {name} must be an int32 array of shape {shape}, as Dropout.init(rate, rng) "
+                    f"makes it, got {describe(counter)}"
+                )
 
     def predict(self, x):
         check_floating(self, "x", x)
@@ -53,7 +74,7 @@ class Dropout(Layer):
     @classmethod
     def init(cls, rate: float, rng: np.random.Generator, *, backend: str | Backend | None = None) -> Self:
         """Draw a stream of its own, one of 2⁶⁴, from the generator that draws the weights."""
-        check_generator(f"{cls.__name__}.init", rng)
+        check_generator(f"{cls.__name__}.init", rng, "bytes")
         words = host.asarray(list(rng.bytes(8)), dtype=host.uint8).view(host.int32)
         target = as_backend(backend)
         return cls(target.asarray(words), target.asarray(host.zeros(1, dtype=host.int32)), rate)
@@ -63,6 +84,7 @@ def check_streams(owner: str, model: Layer) -> None:
     """No two Dropout layers of a model draw the same noise: equal masks are not independent ones."""
     seen: dict[bytes, str] = {}
     for name, layer in dropouts(model):
+        layer.check_counters()
         stream = to_numpy(layer.stream).tobytes()
         if stream in seen:
             raise ValueError(

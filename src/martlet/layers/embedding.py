@@ -27,6 +27,7 @@ class Embedding(Layer):
 
     @property
     def vocabulary(self) -> int:
+        self._check_table()
         return int(self.W.shape[0])
 
     def forward(self, x):
@@ -58,13 +59,16 @@ class Embedding(Layer):
                 f"words are 0 … {self.vocabulary - 1}"
             )
 
-    def _check(self, x: Any) -> None:
+    def _check_table(self) -> None:
         check_floating(self, "W", self.W)
+        if len(self.W.shape) != 2 or self.W.shape[0] == 0:
+            complain_shape(self, "W", self.W, "(V, D)", "one row per word, and at least one")
+
+    def _check(self, x: Any) -> None:
+        self._check_table()
         check_place(self, "x", x, "W", self.W)
         if kind(x.dtype) != "integer":
             raise TypeError(f"{owner_name(self)}: x must hold integers, which name rows of W, got {describe(x)}")
-        if len(self.W.shape) != 2:
-            complain_shape(self, "W", self.W, "(V, D)", "one row per word")
         if len(x.shape) == 0:
             complain_shape(self, "x", x, "(N, ...)", "one sample per row")
 

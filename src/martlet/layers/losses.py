@@ -95,6 +95,7 @@ class SigmoidWithLoss(Loss):
 
     def check_targets(self, y, t):
         super().check_targets(y, t)
+        check_shares(self, "pos_weight", self.pos_weight)
         low, high = to_numpy(t).min(), to_numpy(t).max()
         if low < 0 or high > 1:
             raise ValueError(f"{owner_name(self)}: t must lie between 0 and 1, got {low:g} to {high:g}")
@@ -183,6 +184,7 @@ class SoftmaxWithLoss(Loss):
         return counts
 
     def check_targets(self, y, t):
+        check_shares(self, "class_weight", self.class_weight)
         numbers, classes = to_numpy(t), y.shape[1]
         if kind(t.dtype) == "integer":
             low, high = numbers.min(), numbers.max()
@@ -208,6 +210,15 @@ def check_same_target(loss: Loss, y: Array, t: Array) -> None:
             hint = "; write t[:, 0]"
         complain_shape(loss, "t", t, tuple(y.shape), f"the shape of y{hint}")
     check_alike(loss, "t", t, "y", y)
+
+
+def check_shares(loss: Loss, name: str, weight: Array | None) -> None:
+    """Read the weights of classes on the host: finite, at least 0, and not all 0."""
+    if weight is None:
+        return
+    numbers = to_numpy(weight)
+    if not (host.all(host.isfinite(numbers)) and host.all(numbers >= 0) and host.any(numbers > 0)):
+        raise ValueError(f"{owner_name(loss)}: {name} must be finite and at least 0, and not all 0")
 
 
 def complain_labels(loss: Loss, y: Array, t: Array) -> NoReturn:

@@ -16,6 +16,7 @@ from martlet.checks import (
     check_floating,
     check_number,
     check_place,
+    check_same,
     complain_shape,
 )
 from martlet.functions import narrow, wide
@@ -89,10 +90,17 @@ class BatchNorm(Layer):
         """x fits the channels; gives back all axes but theirs."""
         check_floating(self, "x", x)
         check_alike(self, "x", x, "gamma", self.gamma)
+        if len(self.gamma.shape) != 1:
+            complain_shape(self, "gamma", self.gamma, "(C,)", "one number per channel")
         if len(x.shape) < 2 or x.shape[1:2] != self.gamma.shape:
-            complain_shape(self, "x", x, f"(N, {', '.join(map(str, self.gamma.shape))}, ...)", "one gamma per channel")
-        for name in ("beta", "mean", "variance"):
-            check_beside(self, name, getattr(self, name), self.gamma)
+            complain_shape(self, "x", x, f"(N, {self.gamma.shape[0]}, ...)", "one gamma per channel")
+        check_same(self, "beta", self.beta, "gamma", self.gamma)
+        for name in ("mean", "variance"):  # which may be wider than what is learned
+            statistic = getattr(self, name)
+            check_floating(self, name, statistic)
+            check_place(self, name, statistic, "gamma", self.gamma)
+            if statistic.shape != self.gamma.shape:
+                complain_shape(self, name, statistic, self.gamma.shape, "one number per channel")
         return other_axes(x)
 
     @classmethod
@@ -131,7 +139,7 @@ class LayerNorm(Layer):
     def forward(self, x):
         check_floating(self, "x", x)
         check_alike(self, "x", x, "gamma", self.gamma)
-        check_beside(self, "beta", self.beta, self.gamma)
+        check_same(self, "beta", self.beta, "gamma", self.gamma)
         rank = len(self.gamma.shape)
         if len(x.shape) <= rank or x.shape[-rank:] != self.gamma.shape:
             expected = f"(N, ..., {', '.join(map(str, self.gamma.shape))})"
@@ -211,13 +219,6 @@ def last_axes(x: Array, rank: int) -> tuple[int, ...]:
 def channels(v: Array, x: Array) -> Array:
     """One number per channel, (C,), ready to meet x of shape (N, C, …)."""
     return v[(slice(None), *[None] * (len(x.shape) - 2))]
-
-
-def check_beside(owner: Layer, name: str, x: Array, first: Array) -> None:
-    """An array of a layer lies where its first one does, and has its shape; a wider dtype is no harm to statistics."""
-    check_place(owner, name, x, "the layer's first array", first)
-    if x.shape != first.shape:
-        complain_shape(owner, name, x, tuple(first.shape), "that of the layer's first array")
 
 
 def ones_and_zeros(shape: tuple[int, ...], backend: str | Backend | None, dtype: str | None) -> tuple[Array, Array]:

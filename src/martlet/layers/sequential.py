@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from martlet.backend import describe
+from martlet.checks import check_switch
 from martlet.layer import Layer
 from martlet.layers.nodes import check_tuple
 from martlet.tree import remake
@@ -119,6 +120,7 @@ class Freeze(Layer):
     def __post_init__(self) -> None:
         check_layers(self, (self.layer,))
         super().__post_init__()
+        check_switch(self, "statistics", self.statistics)
 
     def forward(self, x):
         return self.layer.forward(x)

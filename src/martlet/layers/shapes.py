@@ -27,10 +27,7 @@ class Reshape(Layer):
             raise ValueError(f"Reshape: only one length may be -1, got {self.shape}")
 
     def forward(self, x):
-        check_array(self, "x", x)
-        if len(x.shape) == 0:
-            complain_shape(self, "x", x, "(N, ...)", "one sample per row")
-        shape = (x.shape[0], *fill_in(self, x, self.shape))
+        shape = fill_in(self, x, self.shape)
         return namespace(x).reshape(x, shape), (x, shape)
 
     def backward(self, cache, dout):
@@ -46,21 +43,27 @@ class Flatten(Layer):
     """
 
     def forward(self, x):
-        return Reshape((-1,)).forward(x)
+        shape = fill_in(self, x, (-1,))
+        return namespace(x).reshape(x, shape), (x, shape)
 
     def backward(self, cache, dout):
-        return Reshape((-1,)).backward(cache, dout)
+        x, shape = cache
+        check_dout(self, dout, shape, x)
+        return namespace(x).reshape(dout, x.shape), None
 
 
 def fill_in(owner: Layer, x: Any, shape: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape with its -1 worked out from the size of one sample of x, which need not exist."""
+    """The shape of the output, its -1 worked out from the size of one sample of x, which need not exist."""
+    check_array(owner, "x", x)
+    if len(x.shape) == 0:
+        complain_shape(owner, "x", x, "(N, ...)", "one sample per row")
     numbers = product(x.shape[1:])
     given = product(n for n in shape if n != -1)
     left = numbers // given if given else 0
     full = tuple(left if n == -1 else n for n in shape)
     if product(full) != numbers:
         complain_shape(owner, "x", x, f"(N, ...) with samples that fit {shape}", f"they hold {numbers} numbers")
-    return full
+    return (int(x.shape[0]), *full)
 
 
 def product(lengths: Any) -> int:

@@ -4,10 +4,21 @@ from __future__ import annotations
 
 from typing import Any, Self
 
-from martlet.backend import Array, Backend, as_backend, backend_of, dtype_name, host, is_floating, to_numpy
-from martlet.checks import check_alike, check_array, check_dout, check_floating, complain_shape
+from martlet.backend import (
+    Array,
+    Backend,
+    as_backend,
+    backend_of,
+    describe,
+    dtype_name,
+    float_width,
+    host,
+    is_floating,
+    kind,
+    to_numpy,
+)
+from martlet.checks import check_alike, check_array, check_dout, check_floating, check_same, complain_shape
 from martlet.layer import Layer
-from martlet.layers.normalization import check_beside
 from martlet.tree import kept, remake
 
 
@@ -24,7 +35,7 @@ class Standardize(Layer):
     def forward(self, x):
         check_floating(self, "x", x)
         check_alike(self, "x", x, "mean", self.mean)
-        check_beside(self, "scale", self.scale, self.mean)
+        check_same(self, "scale", self.scale, "mean", self.mean)
         if len(x.shape) == 0 or x.shape[1:] != self.mean.shape:
             expected = f"({', '.join(map(str, ('N', *self.mean.shape)))})"
             complain_shape(self, "x", x, expected, "one mean for each number of a sample")
@@ -37,6 +48,7 @@ class Standardize(Layer):
 
     def inverse(self) -> Self:
         """The layer that undoes this one: x = y · scale + mean, for targets that were standardized."""
+        check_same(self, "scale", self.scale, "mean", self.mean)
         return remake(self, {"mean": -self.mean / self.scale, "scale": 1.0 / self.scale})
 
     @classmethod
@@ -50,14 +62,19 @@ class Standardize(Layer):
         check_array(owner, "x", x)
         if len(x.shape) == 0 or x.shape[0] == 0:
             raise ValueError(f"{owner}: x has shape {tuple(x.shape)}, expected at least one row")
+        if kind(x.dtype) == "other" and dtype_name(x.dtype) != "bool":
+            raise TypeError(f"{owner}: x must hold real numbers, got {describe(x)}")
         numbers = to_numpy(x).astype("float64")
         if not host.all(host.isfinite(numbers)):
             raise ValueError(f"{owner}: x holds NaN or infinity")
         home = backend_of(x) if backend is None else as_backend(backend)
         width = dtype or home.dtype or (dtype_name(x.dtype) if is_floating(x) else "float32")
+        width = float_width(width)
         mean, scale = mean_and_deviation(numbers)
         least = max(float(host.finfo("float32" if width == "bfloat16" else width).tiny), 1e-300)
         scale = host.where(scale < least, 1.0, scale)
+        if max(host.abs(mean).max(initial=0), scale.max(initial=0)) > float(host.finfo(width).max):
+            raise ValueError(f"{owner}: the mean or the deviation of x is too large for {width}")
         return cls(home.asarray(mean, width), home.asarray(scale, width))
 
 

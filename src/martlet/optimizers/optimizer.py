@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
+from itertools import zip_longest
 from typing import Any, ClassVar, TypeVar
 
 from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, kind, namespace, one_device
@@ -39,8 +40,8 @@ class Optimizer(Numbered):
 
     memories: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[dict[str, str]] = {}  # a memory that only some need, and the setting that asks for it
-    _arguments: ClassVar[tuple[str, ...]]  # of rule, after p, g and the memories
-    _name: ClassVar[str]  # of update, in its errors
+    _arguments: ClassVar[tuple[str, ...]] = ()  # of rule, after p, g and the memories
+    _name: ClassVar[str] = "Optimizer.update"  # of update, in its errors
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
@@ -111,8 +112,10 @@ class Optimizer(Numbered):
         """
         if type(state) is not self.State:
             raise TypeError(
-                f"{self._name}: state must come from {type(self).__name__}.init, got {type(state).__name__}"
+                f"{self._name}: state must come from {type(self).__name__}.init, got {type(state).__qualname__}"
             )
+        if state.schedule is not None or self.schedule is not None or state.transforms or self.transforms:
+            self.check_state(state)
         if grad is not None and type(grad) is not type(model):
             raise TypeError(f"{self._name}: model is {describe(model)}, but grad is {describe(grad)}")
         step = state.step + 1
@@ -143,6 +146,8 @@ class Optimizer(Numbered):
             if self.transforms:
                 for p, g in zip(matching(grad, model), leaves(grad), strict=True):
                     check_same(self._name, "a gradient", g, "its array", p)
+                    for number in named_leaves(state.transforms).values():
+                        check_place(self._name, "the state", number, "the model", p)
                 for transform, part in zip(self.transforms, state.transforms, strict=True):
                     grad = transform.change(model, grad, part)
             if memories:
@@ -182,6 +187,19 @@ class Optimizer(Numbered):
     def _half_rule(self, p: Array, g: Array, *memory_and_numbers: Array) -> tuple[Array | None, ...]:
         new, *after = self.rule(wide(p), wide(g), *memory_and_numbers)
         return namespace(p).astype(new, p.dtype), *after
+
+    def check_state(self, state: Any) -> None:
+        """The state was made for this optimizer's schedule, transforms and choices: ValueError if not."""
+        parts: dict[str, tuple[Any, Any]] = {"schedule": (state.schedule, self.schedule)}
+        parts |= {f"transforms.{i}": pair for i, pair in enumerate(zip_longest(state.transforms, self.transforms))}
+        for name, (has, wanted) in parts.items():
+            found = "none" if has is None else type(has).__qualname__
+            expected = "none" if wanted is None else wanted.State.__qualname__
+            if found != expected:
+                raise ValueError(f"{owner_name(self)}: {name} of the state is {found}, of the optimizer {expected}")
+        for name, setting in self.optional.items():
+            if getattr(state, name) is not None and not self._uses(name):
+                raise ValueError(f"{owner_name(self)}: the state was made with {setting}=True, and has a {name}")
 
     def numbers_in(self, state: Any) -> dict[str, Array]:
         """Every number of a state, its schedule's and transforms' too, by the name that ``replace`` takes."""
