@@ -37,7 +37,7 @@ class EarlyStopping:
         if self.watch.startswith("validation_"):
             name = self.watch.removeprefix("validation_")
             raise ValueError(
-                f"EarlyStopping: write watch={name!r}, not {self.watch!r}: validation data, if given, is what is watched"
+                f"EarlyStopping: write watch={name!r}, not {self.watch!r}; validation data, if given, is watched"
             )
         if self.best is None and self.watch not in LOWEST_IS_BEST:
             raise ValueError(
