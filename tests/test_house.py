@@ -41,11 +41,11 @@ LADDER = [
     ["schedules", "optimizers.transforms"],
     ["optimizers.optimizer"],
     ["optimizers.descent", "optimizers.adaptive"],
-    ["optimizers", "datasets", "plot", "batches", "progress"],
+    ["optimizers", "datasets", "plot", "batches", "progress", "memory"],
     ["evaluation"],
     ["step", "stopping"],
     ["diagnosis"],
-    ["training"],
+    ["training", "advice"],
     [""],  # martlet itself
     ["__main__"],
 ]

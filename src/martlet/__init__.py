@@ -4,6 +4,7 @@ Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`
 """
 
 from martlet import datasets, initializers, plot, schedules
+from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
 from martlet.diagnosis import NotFinite
@@ -45,6 +46,7 @@ from martlet.layers import (
     Tanh,
 )
 from martlet.loss import Loss
+from martlet.memory import OutOfMemory
 from martlet.optimizers import (
     L2,
     SGD,
@@ -75,6 +77,7 @@ __all__ = [
     "Adam",
     "AdamW",
     "Add",
+    "Advice",
     "Affine",
     "Array",
     "Backend",
@@ -103,6 +106,7 @@ __all__ = [
     "Nesterov",
     "NotFinite",
     "Optimizer",
+    "OutOfMemory",
     "Parallel",
     "RMSprop",
     "ReLU",
@@ -144,4 +148,5 @@ __all__ = [
     "softplus",
     "to_numpy",
     "train_step",
+    "where_to_run",
 ]

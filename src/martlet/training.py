@@ -16,6 +16,7 @@ from martlet.evaluation import METRICS, Metric, apply, check_kinds, measure, nam
 from martlet.layer import Layer, check_observers
 from martlet.layers.dropout import check_streams
 from martlet.loss import Loss
+from martlet.memory import OutOfMemory, is_out_of_memory, largest_that_fits, place_of
 from martlet.optimizers import Optimizer
 from martlet.progress import LossLog, progress_bar
 from martlet.step import train_step
@@ -105,7 +106,8 @@ def fit(
 
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
-    layer, and holds the model and the history from before that step.
+    layer, and holds the model and the history from before that step.  Raises OutOfMemory where a step does
+    not fit, with a batch size that does.
     """
     check_kinds("fit", model=model, loss=loss, optimizer=optimizer)
     if not leaves(learned(model)):
@@ -121,81 +123,114 @@ def fit(
     best = Best(stop, functions, validation is not None)
     rng = _generator(seed)
     model = model.to(backend)
-    loss = loss.to(backend_of(leaves(model)[0]), dtype=width_of(model))
+    home = backend_of(leaves(model)[0])
+    loss = loss.to(home, dtype=width_of(model))
     check_streams("fit", model)
     check_observers("fit", model)
-    data = place_data("fit", model, loss, x, t, weight)
-    count = data[0].shape[0]
-    if last == "drop" and count < batch_size:
-        raise ValueError(f'fit: last="drop" leaves no batch: batch_size={batch_size} is more than {count} samples')
-    y = _check_targets(model, loss, *data[:2], batch_size)
-    _check_batch_sizes(model, data[0], batch_size, last)
-    known = {name: function for name, function in functions.items() if METRICS.get(name) is function}
-    apply("fit", known, y, data[1][: y.shape[0], ...])
-    held_out = _held_out(model, loss, validation, batch_size)
-    state = _starting_state(optimizer, model, state)
-
-    history = History(state=state)
-    steps = count // batch_size if last == "drop" else -(-count // batch_size)
-    arrays = data if data[2] is not None else data[:2]
-    with progress_bar(epochs * steps, progress) as bar:
-        for epoch in range(1, epochs + 1):
-            start = time.perf_counter()
-            order = draw_order(data[0], rng if shuffle else None)
-            pieces = _Pieces(arrays, order, batch_size, last, steps)
-            model, state, mean = _train_epoch(epoch, model, state, loss, optimizer, pieces, history, bar)
-            history.loss.append(mean)
-            history.seconds.append(time.perf_counter() - start)
-            history.state = state
-            bar.set_postfix(loss=f"{mean:.4g}")
-            if functions:
-                _append(history.metrics, measure("fit", model, None, functions, *data[:2]))
-            if held_out is not None:
-                found = measure("fit: validation", model, loss, functions, *held_out)
-                history.validation_loss.append(found.pop("loss"))
-                _append(history.validation_metrics, found)
-            best.see(epoch, model, history)
-            if hook is not None and _asks_to_stop(hook(epoch, copied(model), history.copy())):
-                history.stopped = f"the hook ended the run after epoch {epoch}"
-            if best.waited_long_enough:
-                history.stopped = best.reason
-            if history.stopped:
-                break
-    return best.model_of(model, history), history
+    with home.active():
+        data = place_data("fit", model, loss, x, t, weight)
+        state = _starting_state(optimizer, model, state)
+        run = _Run(loss, optimizer, data, batch_size, last, functions, History(state=state))
+        try:
+            run.check(model)
+            run.held_out = _held_out(model, loss, validation, batch_size)
+            with progress_bar(epochs * run.steps, progress) as bar:
+                for epoch in range(1, epochs + 1):
+                    model, state = run.epoch(epoch, model, state, draw_order(data[0], rng if shuffle else None), bar)
+                    best.see(epoch, model, run.history)
+                    if hook is not None and _asks_to_stop(hook(epoch, copied(model), run.history.copy())):
+                        run.history.stopped = f"the hook ended the run after epoch {epoch}"
+                    if best.waited_long_enough:
+                        run.history.stopped = best.reason
+                    if run.history.stopped:
+                        break
+        except Exception as error:
+            if not is_out_of_memory(error, data[0]):
+                raise
+            words = f"{type(error).__name__}: {error}"
+            error.__traceback__ = None  # which would keep the arrays of the failed step alive
+            size = min(batch_size, run.count)
+            fits = largest_that_fits(lambda rows: run.try_step(model, state, rows), size, data[0])
+            raise OutOfMemory(size, fits, place_of(home), words, model, run.history) from None
+    return best.model_of(model, run.history), run.history
 
 
-@dataclass(frozen=True)
-class _Pieces:
-    """The batches of one epoch, which can be cut again from any step on."""
+class _Run:
+    """What stays the same from epoch to epoch of a training run, and its history."""
 
-    arrays: tuple[Array, ...]
-    order: Array | None
-    size: int
-    last: str
-    steps: int
+    def __init__(
+        self,
+        loss: Loss,
+        optimizer: Optimizer,
+        data: tuple[Any, Array, Array | None],
+        size: int,
+        last: str,
+        metrics: Mapping[str, Metric],
+        history: History,
+    ) -> None:
+        self.loss, self.optimizer, self.metrics, self.history = loss, optimizer, metrics, history
+        self.arrays: tuple[Any, ...] = data if data[2] is not None else data[:2]
+        self.size, self.last = size, last
+        self.count = int(data[0].shape[0])
+        if last == "drop" and self.count < size:
+            raise ValueError(f'fit: last="drop" leaves no batch: batch_size={size} is more than {self.count} samples')
+        self.steps = self.count // size if last == "drop" else -(-self.count // size)
+        self.held_out: tuple[Any, ...] | None = None
+        self.watched: Callable[[Any], Iterable[Array]] = leaves
 
-    def since(self, first: int) -> Iterable[tuple[Array, ...]]:
-        return cut(self.arrays, self.order, self.size, self.last, first)
+    def check(self, model: Layer) -> None:
+        """Find out now what would go wrong in the midst of the first epoch."""
+        x, t, *_ = self.arrays
+        y = check_targets(model, self.loss, x, t, self.size)
+        known = {name: function for name, function in self.metrics.items() if METRICS.get(name) is function}
+        apply("fit", known, y, t[: y.shape[0], ...])
+        model.forward(x[: min(self.size, self.count), ...])
+        rest = self.count % self.size
+        if self.last == "keep" and rest and self.count > self.size:
+            try:
+                model.forward(x[:rest, ...])
+            except ValueError as error:
+                raise ValueError(
+                    f"fit: {self.count} samples in batches of {self.size} leave a last one of {rest}, and {error}; "
+                    'last="drop" leaves it out'
+                ) from None
+        if not all_finite(leaves(model)):  # a kept mask may hold -inf
+            self.watched = learned_leaves
 
+    def try_step(self, model: Any, state: Any, rows: int) -> None:
+        """A step with so many samples, for nothing but its use of memory."""
+        train_step(model, self.loss, self.optimizer, state, *(a[:rows, ...] for a in self.arrays))
 
-def _train_epoch(
-    epoch: int, model: L, state: Any, loss: Loss, optimizer: Optimizer, pieces: _Pieces, history: History, bar: Any
-) -> tuple[L, Any, float]:
-    """The model and the state after one epoch, and its mean loss."""
-    log = LossLog(loss.reduction)
-    read, known_good = 0, (model, state)
-    watched = leaves if all_finite(leaves(model)) else learned_leaves  # a kept mask may hold -inf
-    for step, batch in enumerate(pieces.since(0), start=1):
-        model, state, value = train_step(model, loss, optimizer, state, *batch)
-        if log.add(value, batch) or step == pieces.steps:
-            values = log.read()
-            if not (all(map(math.isfinite, values)) and all_finite(watched(model))):
-                found = explain(*known_good, loss, optimizer, pieces.since(read))
-                past = replace(history.copy(), state=found.state)
-                raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)
-            bar.update(len(values))
-            read, known_good = step, (model, state)
-    return model, state, log.result()
+    def epoch(self, epoch: int, model: L, state: Any, order: Array | None, bar: Any) -> tuple[L, Any]:
+        """The model and the state after one epoch, which is entered into the history."""
+        start = time.perf_counter()
+        log = LossLog(self.loss.reduction)
+        read, known_good = 0, (model, state)
+        for step, batch in enumerate(self.batches(order), start=1):
+            model, state, value = train_step(model, self.loss, self.optimizer, state, *batch)
+            if log.add(value, batch) or step == self.steps:
+                values = log.read()
+                if not (all(map(math.isfinite, values)) and all_finite(self.watched(model))):
+                    found = explain(*known_good, self.loss, self.optimizer, self.batches(order, read))
+                    past = replace(self.history.copy(), state=found.state)
+                    raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)
+                bar.update(len(values))
+                read, known_good = step, (model, state)
+        history = self.history
+        history.loss.append(log.result())
+        history.seconds.append(time.perf_counter() - start)
+        history.state = state
+        bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
+        if self.metrics:
+            _append(history.metrics, measure("fit", model, None, self.metrics, *self.arrays[:2]))
+        if self.held_out is not None:
+            found_there = measure("fit: validation", model, self.loss, self.metrics, *self.held_out)
+            history.validation_loss.append(found_there.pop("loss"))
+            _append(history.validation_metrics, found_there)
+        return model, state
+
+    def batches(self, order: Array | None, first: int = 0) -> Iterable[tuple[Array, ...]]:
+        return cut(self.arrays, order, self.size, self.last, first)
 
 
 def copied(tree: Any) -> Any:
@@ -209,7 +244,7 @@ def _asks_to_stop(answer: Any) -> bool:
     raise TypeError(f"fit: the hook must give back True (to end the run), False or None, got {describe(answer)}")
 
 
-def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
+def check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
     """Read the targets here, once, and compare shapes on a first batch, whose output is given back."""
     rows = min(batch_size, x.shape[0])
     y = model.predict(x[:rows, ...])
@@ -218,28 +253,13 @@ def _check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int
     return y
 
 
-def _check_batch_sizes(model: Layer, x: Array, batch_size: int, last: str) -> None:
-    """A layer that learns from whole batches may refuse a short one; better now than at the end of an epoch."""
-    count = x.shape[0]
-    model.forward(x[: min(batch_size, count), ...])
-    rest = count % batch_size
-    if last == "keep" and rest and count > batch_size:
-        try:
-            model.forward(x[:rest, ...])
-        except ValueError as error:
-            raise ValueError(
-                f'fit: {count} samples in batches of {batch_size} leave a last one of {rest}, and {error}; last="drop" '
-                "leaves it out"
-            ) from None
-
-
 def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Any, ...] | None:
     if validation is None:
         return None
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(f"fit: validation must be a tuple (x, t) or (x, t, weight), got {describe(validation)}")
     data = place_data("fit: validation", model, loss, *validation)
-    _check_targets(model, loss, *data[:2], batch_size)
+    check_targets(model, loss, *data[:2], batch_size)
     return data
 
 

@@ -7,6 +7,7 @@ devices, bringing arrays in and out, and waiting for a device that works asynchr
 
 from __future__ import annotations
 
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import ModuleType
 from typing import Any
@@ -96,7 +97,8 @@ class Backend:
         ``x`` may be a number, a (nested) list, or an array of any library.  ``dtype`` is a float width
         to cast to; without it, arrays keep theirs, and Python's floats get the Backend's, or float32.
         An array of this library that needs no change is returned as it is unless ``copy``; whatever
-        comes from elsewhere is copied, so that no memory is shared between two libraries.
+        comes from elsewhere is copied, so that no memory is shared between two libraries.  From one
+        library to another on a GPU it goes by DLPack, and never through the host.
 
         Raises TypeError for what does not hold numbers, and ValueError for an unknown width and for
         integers that do not fit into this library's.
@@ -122,6 +124,9 @@ class Backend:
             wanted = self._find_dtype(width) if width else x.dtype
             return x if x.dtype == wanted else self.xp.astype(x, wanted)
 
+        if on_cuda(x) and self.lib.reaches_cuda(self.xp, self.device):
+            return self.asarray(self.xp.from_dlpack(x), width, copy=True)  # from one library to another on the GPU
+
         data = to_numpy(x)
         wanted = self._find_dtype(width or dtype_name(data.dtype))
         name = dtype_name(wanted)
@@ -139,6 +144,10 @@ class Backend:
         """The integer type that labels and indices have here: int64; int32 on JAX without 64 bits."""
         return self.xp.__array_namespace_info__().default_dtypes()["indexing"]
 
+    def active(self) -> AbstractContextManager[Any]:
+        """Within this context the library computes on this backend's device, where it has a current one."""
+        return self.lib.active(self.device)
+
     def synchronize(self, *arrays: Array) -> None:
         """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""
         self.lib.synchronize(arrays, self.device)
@@ -146,6 +155,11 @@ class Backend:
     def to_numpy(self, x: Array) -> np.ndarray:
         """``x`` as a NumPy array on the host."""
         return to_numpy(x)
+
+
+def on_cuda(x: Array) -> bool:
+    """Whether an array says, by DLPack's numbering of devices, that it is in the memory of a CUDA device."""
+    return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) == 2
 
 
 def _plain(x: Array) -> Array:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import importlib.metadata
 from collections.abc import Iterable
+from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
 from typing import Any
 
@@ -73,6 +74,18 @@ class Library:
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         """Nothing to wait for: the library computes before it returns."""
 
+    def active(self, device: Any) -> AbstractContextManager[Any]:
+        """Nothing to enter: operations run where their arrays are."""
+        return nullcontext()
+
+    def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
+        """Whether arrays on that device (None: the current one) are in the memory of a CUDA device."""
+        return False
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        """Whether this exception, which is no MemoryError, is how the library says that there is no room."""
+        return False
+
 
 class _Numpy(Library):
     def load(self) -> ModuleType:
@@ -116,6 +129,15 @@ class _Torch(Library):
     def detach(self, x: Array) -> Array:
         return x.detach() if x.requires_grad else x
 
+    def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
+        return device is not None and device.type == "cuda"
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        import torch
+
+        on_the_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
+        return isinstance(error, torch.OutOfMemoryError) or on_the_host
+
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import torch
 
@@ -151,6 +173,14 @@ class _Jax(Library):
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         for x in arrays:
             x.block_until_ready()
+
+    def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
+        platform = self.devices(xp)[0].platform if device is None else device.platform
+        return bool(platform == "gpu")
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        # XLA's exceptions are RuntimeErrors that begin with the name of their status.
+        return isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
 
 
 class _Cupy(Library):
@@ -197,6 +227,15 @@ class _Cupy(Library):
 
         with cupy.cuda.Device(device):  # None: the user's current device
             cupy.cuda.get_current_stream().synchronize()
+
+    def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
+        return True
+
+    def active(self, device: Any) -> AbstractContextManager[Any]:
+        # CuPy's kernels run on the current device, wherever their arrays are; its stream there stays the user's.
+        import cupy
+
+        return nullcontext() if device is None else cupy.cuda.Device(device)
 
 
 _CUPY_INSTALL = 'pip install "martlet[cupy]" for CUDA 13, pip install "martlet[cupy-cuda12]" for CUDA 12'
