@@ -330,7 +330,7 @@ def test_standardize_has_the_mean_and_deviation_of_the_data(xp: Target) -> None:
     assert_close(back, mt.to_numpy(here), rtol=1e-13 if xp.double == "float64" else 2e-6, atol=1e-13)
 
 
-@pytest.mark.parametrize("rows", [2, 1001, 100_000])
+@pytest.mark.parametrize("rows", [2, 1001, 1_000_000])
 @pytest.mark.parametrize("constant", [0.0, 0.1, -7.0, 1e6 + 0.1])
 def test_a_constant_column_is_moved_to_0_and_not_scaled(xp: Target, constant: float, rows: int) -> None:
     """Rounding leaves it with a deviation that is not quite 0, by which nothing may be divided."""

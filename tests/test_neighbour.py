@@ -224,7 +224,7 @@ def no_room(name: str) -> Callable[[], Exception]:
 
 
 @pytest.mark.eager
-@pytest.mark.parametrize(("room", "fits"), [(5, 4), (1, 1), (0, None)])
+@pytest.mark.parametrize(("room", "fits"), [(9, 8), (5, 4), (1, 1), (0, None)])
 def test_out_of_memory_says_what_would_fit(xp: Target, room: int, fits: int | None) -> None:
     model = mt.Sequential(Small(room, no_room(xp.backend.name), []), xp.put(affine(np.random.default_rng(0), 2, 3)))
     x, t = map(xp.put, mt.datasets.spiral(6, dtype=xp.double))

@@ -5,7 +5,9 @@ A step is a pure function, so every claim about a run can be proved by taking it
 
 from __future__ import annotations
 
+import copy
 import math
+import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -667,3 +669,356 @@ def test_a_pos_weight_goes_to_the_model(xp: Target) -> None:
     by_formula = np.mean(3.0 * targets * np.log1p(np.exp(-y)) + (1.0 - targets) * np.log1p(np.exp(y)))
     assert mt.evaluate(found, x, targets, loss=loss)["loss"] == pytest.approx(by_formula, rel=1e-5)
     assert loss.pos_weight is pos_weight
+
+
+# ------------------------------------------------------- what is no fault, and what is somebody else's
+
+
+class Mask(mt.Layer):
+    """y = x + mask, where -inf excludes a class."""
+
+    mask: mt.Array = mt.kept()
+
+    def forward(self, x):
+        return x + self.mask, None
+
+    def backward(self, cache, dout):
+        return dout, None
+
+
+def masked(*more: mt.Layer, before: mt.Layer | None = None) -> mt.Sequential:
+    """A network that may not answer with class 1, and what follows."""
+    return mt.Sequential(*plain(), before or mt.Identity(), Mask(np.array([0.0, -INF, 0.0])), *more)
+
+
+def two_classes() -> tuple[np.ndarray, np.ndarray]:
+    x, t = labelled()
+    return x, np.where(t == 1, 0, t)
+
+
+def test_a_mask_of_infinity_is_no_fault(xp: Target) -> None:
+    model, (x, t) = xp.put(masked()), xp.put(two_classes())
+    found, history = fit(model, x, t, validation=(x, t), metrics=["accuracy"])
+    assert history.loss[-1] < history.loss[0]
+    np.testing.assert_array_equal(mt.to_numpy(found[4].mask), [0.0, -INF, 0.0])
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("model", "layer"),
+    [
+        pytest.param(lambda: masked(before=fuse(5)), "layer 3 (Fuse)", id="forward, before it"),
+        pytest.param(lambda: masked(before=fuse(5, False)), "layer 3 (Fuse)", id="backward, before it"),
+        pytest.param(lambda: masked(fuse(5)), "layer 5 (Fuse)", id="forward, after it"),
+        pytest.param(lambda: masked(fuse(5, False)), "layer 5 (Fuse)", id="backward, after it"),
+    ],
+)
+def test_a_mask_of_infinity_is_not_blamed_for_another_layer(
+    xp: Target, model: Callable[[], mt.Layer], layer: str
+) -> None:
+    with pytest.raises(mt.NotFinite) as e:
+        fit(xp.put(model()), *xp.put(two_classes()), shuffle=False)
+    assert (e.value.epoch, e.value.step, e.value.layer) == (2, 3, layer)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_mask_of_infinity_is_not_blamed_for_an_update(xp: Target) -> None:
+    (x, t), model = xp.put(two_classes(), "float32"), xp.put(masked(), "float32")
+    with pytest.raises(mt.NotFinite, match=r"epoch 1, step 1, layer \d \(Affine\): the update makes"):
+        fit(model, x, t, optimizer=mt.SGD(lr=3e38), loss=mt.SoftmaxWithLoss(reduction="sum"))
+
+
+class Ageing(mt.Layer):
+    """y = x, and a memory that becomes NaN with so many batches."""
+
+    memory: mt.Array = mt.kept()
+    seen: mt.Array = mt.kept()
+    batches: int = 5
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, cache, dout):
+        return dout, None
+
+    def observe(self, cache):
+        xp = mt.namespace(self.memory)
+        seen = self.seen + 1
+        return mt.replace(self, {"seen": seen, "memory": xp.where(seen >= self.batches, xp.nan, self.memory)})
+
+
+@pytest.mark.parametrize(("batches", "epoch", "step"), [(1, 1, 1), (5, 2, 2), (6, 2, 3), (9, 3, 3)])
+def test_a_kept_array_that_becomes_nan_is_reported_at_once(xp: Target, batches: int, epoch: int, step: int) -> None:
+    """Although no loss has seen it yet, and in the last of three epochs of three steps none would."""
+    inner = Ageing(np.zeros(2), np.zeros((1,), dtype="int32"), batches)
+    model, (x, t) = xp.put(mt.Sequential(plain(), Residual(inner))), xp.put(labelled())
+    words = r"layer 1\.f \(Ageing\): what it keeps of the batches, 1\.f\.memory, is no longer finite"
+    with pytest.raises(mt.NotFinite, match=words) as e:
+        fit(model, x, t, shuffle=False)
+    assert (e.value.epoch, e.value.step, e.value.layer) == (epoch, step, "layer 1.f (Ageing)")
+    assert_from_before(xp, e.value, model, x, t, mt.Adam(lr=0.05))
+
+
+def test_a_kept_array_may_be_infinite_from_the_start(xp: Target) -> None:
+    """Then it may stay so; what is learned is looked at all the same."""
+    inner = Ageing(np.array([-INF]), np.zeros((1,), dtype="int32"), 99)
+    model, (x, t) = xp.put(mt.Sequential(*plain(), inner)), xp.put(labelled())
+    found, _ = fit(model, x, t)
+    assert mt.to_numpy(found[3].memory).tolist() == [-INF]
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_running_variance_that_overflows_is_reported(xp: Target) -> None:
+    """The batch's own variance is infinite too, its x̂ 0, and the loss finite: only what is kept tells."""
+    norm = mt.BatchNorm.init(3)
+    model = xp.put(mt.Sequential(norm, affine(np.random.default_rng(0), 3, 3)), "float32")
+    x, t = labelled(dtype="float32")
+    with pytest.raises(mt.NotFinite, match=r"epoch 1, step 1, layer 0 \(BatchNorm\): what it keeps.*0\.variance"):
+        fit(model, *xp.put((x * np.float32(1e25), t), "float32"))
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+def test_a_running_variance_that_overflows_is_reported_beside_a_mask(xp: Target) -> None:
+    x, t = two_classes()
+    model = xp.put(mt.Sequential(mt.BatchNorm.init(3), masked()), "float32")
+    with pytest.raises(mt.NotFinite, match=r"layer 0 \(BatchNorm\)"):
+        fit(model, *xp.put((x.astype("float32") * np.float32(1e25), t), "float32"))
+
+
+class Chain(mt.Layer):
+    """The layers of a Sequential one after another, as its own loops have it."""
+
+    body: mt.Sequential
+
+    def forward(self, x):
+        caches = []
+        for layer in self.body:
+            x, cache = layer.forward(x)
+            caches.append(cache)
+        assert len(self.body) == len(caches)
+        return x, tuple(caches)
+
+    def backward(self, cache, dout):
+        grads = []
+        for i in reversed(range(len(self.body))):
+            dout, grad = self.body[i].backward(cache[i], dout)
+            grads.append(grad)
+        return dout, self.gradient(body=self.body.gradient(layers=tuple(reversed(grads))))
+
+    def observe(self, cache):
+        return Chain(self.body.observe(cache))
+
+
+class Chosen(mt.Layer):
+    """y = f(x), with f of one of two kinds, and forward and backward that ask which."""
+
+    f: mt.Layer
+
+    def forward(self, x):
+        if isinstance(self.f, mt.Affine):
+            return x @ self.f.W + self.f.b, x
+        return self.f.forward(x)
+
+    def backward(self, cache, dout):
+        if not isinstance(self.f, mt.Affine):
+            raise TypeError("Chosen: f must be an Affine")
+        xp = mt.namespace(dout)
+        return dout @ self.f.W.T, self.gradient(f=self.f.gradient(W=cache.T @ dout, b=xp.sum(dout, axis=0)))
+
+
+class Reader(mt.Layer):
+    """y = x @ W, with the weights of a frozen layer."""
+
+    inner: mt.Freeze
+
+    def forward(self, x):
+        return x @ self.inner.layer.W, None
+
+    def backward(self, cache, dout):
+        return dout @ self.inner.layer.W.T, None
+
+
+@pytest.mark.parametrize("forward", [True, False], ids=["forward", "backward"])
+@pytest.mark.parametrize(
+    "composite",
+    [
+        lambda rng: Chain(mt.Sequential(affine(rng, 3, 3), mt.Tanh())),
+        lambda rng: Chosen(affine(rng, 3, 3)),
+        lambda rng: Reader(mt.Freeze(mt.MatMul(rng.standard_normal((3, 3))))),
+    ],
+    ids=["iterates", "asks for the class", "reads through Freeze"],
+)
+def test_layers_that_look_into_their_layers_are_watched_too(
+    xp: Target, composite: Callable[[np.random.Generator], mt.Layer], forward: bool
+) -> None:
+    """When the steps are taken again, each layer must find in its fields what it found there before."""
+    layer, bad = composite(np.random.default_rng(0)), fuse(5, forward)
+    model, (x, t) = xp.put(mt.Sequential(plain(), layer, bad, mt.Identity())), xp.put(labelled())
+    with pytest.raises(mt.NotFinite) as e:
+        fit(model, x, t, shuffle=False)
+    assert (e.value.epoch, e.value.step, e.value.layer) == (2, 3, "layer 2 (Fuse)")
+    assert_from_before(xp, e.value, model, x, t, mt.Adam(lr=0.05))
+
+
+def test_a_fault_inside_a_layer_that_iterates_is_found_inside_it(xp: Target) -> None:
+    rng = np.random.default_rng(0)
+    model, (x, t) = xp.put(Chain(mt.Sequential(affine(rng, 3, 3), fuse(2), mt.Tanh()))), xp.put(labelled())
+    with pytest.raises(mt.NotFinite, match=r"epoch 1, step 3, layer body\.1 \(Fuse\): its output"):
+        fit(model, x, t, shuffle=False)
+
+
+@pytest.mark.parametrize("copied", [lambda e: pickle.loads(pickle.dumps(e)), copy.copy, copy.deepcopy])
+def test_an_error_survives_its_journey(copied: Callable[[mt.NotFinite], mt.NotFinite]) -> None:
+    """From a worker process, say."""
+    with pytest.raises(mt.NotFinite) as e:
+        fit(mt.Sequential(*plain(), fuse(5)), *labelled(), shuffle=False)
+    there = copied(e.value)
+    assert type(there) is mt.NotFinite
+    assert str(there) == str(e.value)
+    assert (there.epoch, there.step, there.layer) == (2, 3, "layer 3 (Fuse)")
+    assert_close(there.model, e.value.model, **EXACT)
+    assert_close(there.history.state, e.value.history.state, **EXACT)
+    assert there.history.loss == e.value.history.loss
+
+
+# ------------------------------------------------------------------------------ losses without end
+
+
+class Scripted(mt.Loss):
+    """The targets themselves are the losses, whatever the output."""
+
+    def losses(self, y, t):
+        return t, y
+
+    def slopes(self, cache):
+        return mt.namespace(cache).zeros_like(cache)
+
+
+HUGE = 1.7e308
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize("reduction", ["mean", "sum"])
+@pytest.mark.parametrize("losses", [[INF, -INF, 0.0], [-INF, 1.0, INF], [1.0, INF, INF], [1.0, 2.0, NAN]], ids=repr)
+def test_losses_that_have_no_sum_end_the_run(losses: list[float], reduction: str) -> None:
+    class Unread(Scripted):
+        def check_targets(self, y, t):
+            pass
+
+    x, t = np.ones((3, 1)), np.array(losses)[:, None]
+    options = {"loss": Unread(reduction), "batch_size": 1, "shuffle": False}
+    step = 1 + [math.isfinite(loss) for loss in losses].index(False)
+    with pytest.raises(mt.NotFinite, match=rf"epoch 1, step {step}, the loss"):
+        fit(mt.Sequential(mt.MatMul(np.ones((1, 1)))), x, t, **options)
+
+
+@pytest.mark.filterwarnings("ignore::RuntimeWarning")
+@pytest.mark.parametrize(
+    ("losses", "reduction", "expected"),
+    [
+        ([HUGE, -1.0, 1.0], "mean", HUGE / 3),
+        ([HUGE, -HUGE, 3.0], "mean", 1.0),
+        ([HUGE, -HUGE, 3.0], "sum", 3.0),
+        pytest.param([HUGE, HUGE, HUGE], "mean", HUGE),
+        pytest.param([HUGE, HUGE, -HUGE], "sum", HUGE),
+        pytest.param([HUGE, HUGE, HUGE], "sum", INF),
+    ],
+)
+def test_large_losses_have_a_mean(losses: list[float], reduction: str, expected: float) -> None:
+    """A mean of finite numbers lies between them; a sum that no float64 holds is infinite, and nothing else."""
+    x, t = np.ones((3, 1)), np.array(losses)[:, None]
+    options = {"loss": Scripted(reduction), "batch_size": 1, "epochs": 1, "shuffle": False}
+    _, history = fit(mt.Sequential(mt.MatMul(np.ones((1, 1)))), x, t, **options)
+    assert history.loss == [pytest.approx(expected, rel=1e-15)]
+
+
+# ----------------------------------------------------------------------------- before the first step
+
+
+def test_the_hook_sees_the_epoch_in_which_patience_ends() -> None:
+    seen = []
+    stop = mt.EarlyStopping(patience=2, watch="score", best="lowest")
+    _, history = fit(
+        plain(), *labelled(), epochs=9, stop=stop, metrics=scripted([2, 1, 3, 4, 5]), hook=lambda *g: seen.append(g)
+    )
+    assert [epoch for epoch, _, _ in seen] == [1, 2, 3, 4]
+    assert seen[-1][2].metrics["score"] == [2.0, 1.0, 3.0, 4.0]
+    assert history.stopped == "score was best after epoch 2, and not better in 2 epochs since"
+    assert history.best_epoch == 2
+
+
+def test_batch_norm_refuses_a_last_batch_of_one_before_it_begins(xp: Target) -> None:
+    model, (x, t) = xp.put(network()), xp.put(labelled(25))
+    rng = np.random.default_rng(5)
+    before = rng.bit_generator.state
+    with pytest.raises(ValueError, match=r'25 samples in batches of 8 .* 1, and BatchNorm.*last="drop"'):
+        fit(model, x, t, seed=rng)
+    assert rng.bit_generator.state == before
+    _, history = fit(model, x, t, seed=rng, last="drop")
+    assert int(mt.to_numpy(history.state.step)) == 9
+    assert rng.bit_generator.state != before
+    assert len(fit(xp.put(plain()), x, t)[1].loss) == 3  # without BatchNorm a batch of one is a batch
+
+
+def test_what_passes_on_the_cache_may_hold_any_layer(xp: Target) -> None:
+    rng = np.random.default_rng(1)
+    model = mt.Sequential(
+        mt.Branch(2),
+        mt.Parallel(mt.Dropout.init(0.5, rng), mt.Sequential(batch_norm(rng, 3))),
+        mt.Add(),
+        mt.Freeze(mt.Sequential(mt.Dropout.init(0.5, rng), batch_norm(rng, 3))),
+        Residual(batch_norm(rng, 3)),
+        mt.Freeze(Chosen(affine(rng, 3, 3))),  # which holds nothing that observes
+        affine(rng, 3, 3),
+    )
+    found, _ = fit(xp.put(model), *xp.put(labelled()))
+    for name in ("1.0.step", "1.1.0.mean", "3.layer.0.step", "3.layer.1.mean", "4.f.variance"):
+        arrays = [mt.to_numpy(dict(zip(mt.names(m), mt.leaves(m), strict=True))[name]) for m in (model, found)]
+        assert not np.array_equal(*arrays), name
+
+
+# ------------------------------------------------------------------------------ a metric of numbers
+
+
+@pytest.mark.parametrize("where", ["t", "y"])
+@pytest.mark.parametrize("varies", [True, False])
+def test_r2_of_nan_is_nan(where: str, varies: bool) -> None:
+    y, t = np.arange(6.0)[:, None], (np.arange(6.0) if varies else np.ones(6))[:, None]
+    (y if where == "y" else t)[2] = NAN
+    assert math.isnan(mt.evaluate(mt.Identity(), y, t, metrics="r2")["r2"])
+
+
+def test_r2_is_that_of_scikit_learn(xp: Target) -> None:
+    """Also of a constant column: 1 where it is hit exactly, else 0."""
+    metrics = pytest.importorskip("sklearn.metrics")
+    rng = np.random.default_rng(0)
+    t = np.column_stack([rng.standard_normal((7, 2)), np.full(7, 3.0), np.full(7, -2.0)])
+    y = t + np.column_stack([rng.standard_normal((7, 2)), np.zeros(7), np.r_[0.5, np.zeros(6)]])
+    for columns in (slice(0, 4), slice(0, 2), slice(2, 3), slice(3, 4)):
+        score = mt.evaluate(mt.Identity(), *xp.put((y[:, columns], t[:, columns])), metrics="r2")["r2"]
+        assert score == pytest.approx(metrics.r2_score(t[:, columns], y[:, columns]), **tolerance_of(xp))
+    assert mt.evaluate(mt.Identity(), *xp.put((t[:, 2:3], t[:, 2:3])), metrics="r2")["r2"] == 1.0
+
+
+def tolerance_of(xp: Target) -> dict[str, float]:
+    """The same tolerance, as pytest calls it."""
+    return {"rel": tolerance(xp)["rtol"], "abs": tolerance(xp)["atol"]}
+
+
+# -------------------------------------------------------------------------------- nothing to clip
+
+
+@pytest.mark.parametrize("transform", [mt.ClipByNorm(limit=1.0), mt.ClipByValue(limit=1.0)], ids=repr)
+def test_a_model_of_empty_arrays_has_nothing_to_clip(xp: Target, transform: Any) -> None:
+    model = xp.put(mt.MatMul(np.ones((0, 3))))
+    optimizer = mt.SGD(transforms=(transform,))
+    after, state = optimizer.update(model, model, optimizer.init(model))
+    assert after.W.shape == (0, 3)
+    assert int(mt.to_numpy(state.step)) == 1
+
+
+def test_an_empty_array_beside_others_changes_no_norm(xp: Target) -> None:
+    optimizer = mt.SGD(lr=1.0, transforms=(mt.ClipByNorm(limit=1.0),))
+    model = xp.put(mt.Sequential(mt.MatMul(np.ones((0, 3))), mt.MatMul(np.array([[3.0], [4.0]]))))
+    after, _ = optimizer.update(model, model, optimizer.init(model))
+    np.testing.assert_allclose(mt.to_numpy(after[1].W), [[3.0 - 0.6], [4.0 - 0.8]], **tolerance(xp))

@@ -44,6 +44,14 @@ class Finding(NamedTuple):
     state: Any
 
 
+class Seen(NamedTuple):
+    """A layer that gave something not finite, going forward or backward."""
+
+    layer: str
+    verb: str
+    is_nan: bool
+
+
 def is_finite(value: Any) -> bool:
     """Whether all floating-point numbers in an array, a tree or a tuple are finite."""
     return all_finite(_arrays(value))
@@ -58,6 +66,11 @@ def all_finite(arrays: Iterable[Array]) -> bool:
     return bool(to_numpy(xp.all(xp.stack([xp.all(xp.isfinite(x)) for x in floats]))))
 
 
+def any_nan(value: Any) -> bool:
+    """Whether there is a NaN in an array, a tree or a tuple."""
+    return any(bool(to_numpy(namespace(x).any(namespace(x).isnan(x)))) for x in _arrays(value) if is_floating(x))
+
+
 def _arrays(value: Any) -> list[Array]:
     if value is None or isinstance(value, Tree):
         return leaves(value)
@@ -69,14 +82,17 @@ def _arrays(value: Any) -> list[Array]:
 def explain(model: Any, state: Any, loss: Loss, optimizer: Optimizer, batches: Iterable[tuple[Array, ...]]) -> Finding:
     """Take the steps again from a good model, and say where the first number that is not finite comes from."""
     sound = named_leaves(model).keys() - _not_finite(model).keys()  # a mask of -inf, say, is meant to be there
-    step = 0
-    for step, (x, t, *weight) in enumerate(batches, start=1):
-        value, grad, after = gradient(model, loss, x, t, *weight)
+    step, expected, source = 0, None, iter(batches)
+    for step, batch in enumerate(source, start=1):
+        value, grad, after = gradient(model, loss, *batch)
         new, new_state = optimizer.update(after, grad, state)
         broken = [name for name in _not_finite(new) if name in sound]
         if broken or not is_finite(value):
-            layer, what = _first(model, loss, after, grad, broken, value, (x, t, *weight))
+            if expected is None and (other := next(source, None)) is not None:
+                expected = _infinite(model, loss, other)
+            layer, what = _first(model, loss, after, expected or set(), broken, value, batch)
             return Finding(step, layer, what, model, state)
+        expected = _infinite(model, loss, batch) if expected is None else expected
         model, state = new, new_state
     return Finding(step, "the model", "it came and went: the steps, taken again, were finite", model, state)
 
@@ -85,20 +101,29 @@ def _not_finite(model: Any) -> dict[str, Array]:
     return {name: x for name, x in named_leaves(model).items() if not is_finite(x)}
 
 
+def _infinite(model: Any, loss: Loss, batch: tuple[Array, ...]) -> set[str]:
+    """The layers whose output holds an infinity even where all is well: a mask of -inf, and what follows it."""
+    seen: list[Seen] = []
+    value, _, _ = gradient(_watched(model, seen), loss, *batch)
+    return {each.layer for each in seen if each.verb == "forward"} if is_finite(value) else set()
+
+
 def _first(
-    model: Any, loss: Loss, after: Any, grad: Any, broken: list[str], value: Array, batch: tuple[Array, ...]
+    model: Any, loss: Loss, after: Any, expected: set[str], broken: list[str], value: Array, batch: tuple[Array, ...]
 ) -> tuple[str, str]:
     """Who was first in a step that is known to be bad, and with what."""
-    seen: dict[str, str] = {}  # by verb
+    seen: list[Seen] = []
     if not is_finite(batch[0]):
         return "the data", "x holds NaN or infinity"
     gradient(_watched(model, seen), loss, *batch)
-    if "forward" in seen:
-        return seen["forward"], "its output is the first that is not finite"
+    for each in seen:
+        if each.verb == "forward" and (each.is_nan or each.layer not in expected):
+            return each.layer, "its output is the first that is not finite"
     if not is_finite(value):
-        return "the loss", f"it is {float(to_numpy(value))}, though the output is finite"
-    if "backward" in seen:
-        return seen["backward"], "its gradient is the first that is not finite"
+        return "the loss", f"it is {float(to_numpy(value))}, though the output is finite{' or masked' * bool(expected)}"
+    for each in seen:
+        if each.verb == "backward":
+            return each.layer, "its gradient is the first that is not finite"
     for name in _not_finite(after):
         if name in broken:
             return _owner(model, name), f"what it keeps of the batches, {name}, is no longer finite"
@@ -106,8 +131,8 @@ def _first(
     return _owner(model, broken[0]), what
 
 
-def _watched(tree: Any, seen: dict[str, str], path: str = "") -> Any:
-    """The same model, in which each layer notes if it is the first to give something that is not finite."""
+def _watched(tree: Any, seen: list[Seen], path: str = "") -> Any:
+    """The same model, in which each layer notes when it gives something that is not finite."""
     if tree is None:
         return None
     if isinstance(tree, tuple):
@@ -121,20 +146,20 @@ def _watched(tree: Any, seen: dict[str, str], path: str = "") -> Any:
     return _watch(inner, _label(tree, path), seen) if isinstance(tree, Layer) else inner
 
 
-def _watch(layer: Layer, label: str, seen: dict[str, str]) -> Layer:
+def _watch(layer: Layer, label: str, seen: list[Seen]) -> Layer:
     """The layer as one of a class derived from its own, so that whoever asks what it is gets the same answer."""
     kind = type(layer)
 
     def forward(self: Any, x: Any) -> tuple[Any, Any]:
         y, cache = kind.forward(self, x)
-        if "forward" not in seen and not is_finite(y):
-            seen["forward"] = label
+        if not is_finite(y):
+            seen.append(Seen(label, "forward", any_nan(y)))
         return y, cache
 
     def backward(self: Any, cache: Any, dout: Any) -> tuple[Any, Any]:
         dx, grad = kind.backward(self, cache, dout)
-        if "backward" not in seen and not is_finite((dx, grad)):
-            seen["backward"] = label
+        if not is_finite((dx, grad)):
+            seen.append(Seen(label, "backward", any_nan((dx, grad))))
         return dx, grad
 
     names = {"forward": forward, "backward": backward, "__module__": kind.__module__}

@@ -133,6 +133,7 @@ def measure(
     y = model.predict(x)
     found: dict[str, float] = {}
     if loss is not None:
+        loss.check_weights()
         value = loss.value(y, t, weight)
         loss.check_targets(y, t)
         found["loss"] = float(to_numpy(value))

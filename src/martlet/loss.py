@@ -111,6 +111,9 @@ class Loss(Tree):
         """For how many samples each one counts in the mean, (N,); None where each counts as one."""
         return None
 
+    def check_weights(self) -> None:
+        """Read the weights of the loss's own on the host: ValueError for what is none."""
+
     def check_targets(self, y: Array, t: Array) -> None:
         """Read the targets on the host, before a training run starts: ValueError for what is no target."""
         if not host.all(host.isfinite(to_numpy(t))):

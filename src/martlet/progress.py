@@ -16,6 +16,7 @@ class LossLog:
         self.reduction = reduction
         self.waiting: list[tuple[Array, Array | float]] = []
         self.sum = self.count = 0.0
+        self.unit = 1.0  # of the sum: losses that are numbers may add up to none
 
     def add(self, value: Array, batch: tuple[Array, ...]) -> bool:
         """Note a batch's loss; True when it is time to read."""
@@ -30,14 +31,17 @@ class LossLog:
         values = _to_floats([value for value, _ in self.waiting])
         shares = _to_floats([share for _, share in self.waiting])
         if all(map(math.isfinite, values)):  # else there is no sum, and the run is about to end
-            self.sum += math.fsum(value * share for value, share in zip(values, shares, strict=True))
+            if self.unit == 1.0 and max(map(abs, values), default=0.0) > 1e150:
+                self.unit = 2.0**600  # a power of two, which rounds nothing
+                self.sum /= self.unit
+            self.sum += math.fsum(value / self.unit * share for value, share in zip(values, shares, strict=True))
             self.count += math.fsum(shares)
         self.waiting = []
         return values
 
     def result(self) -> float:
         """The mean loss, counted by samples; with reduction="sum", the sum."""
-        return self.sum if self.reduction == "sum" else self.sum / self.count
+        return self.unit * (self.sum if self.reduction == "sum" else self.sum / self.count)
 
 
 def _to_floats(numbers: list[Array | float]) -> list[float]:

@@ -6,11 +6,12 @@ import math
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field, replace
+from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from martlet.backend import Array, Backend, backend_of, describe, dtype_name, generator, is_floating, to_numpy
 from martlet.batches import check_batches, cut, draw_order, place_data, width_of
-from martlet.checks import check_count, check_generator, check_switch
+from martlet.checks import check_count, check_switch
 from martlet.diagnosis import NotFinite, all_finite, explain
 from martlet.evaluation import METRICS, Metric, apply, check_kinds, measure, named_metrics
 from martlet.layer import Layer, check_observers
@@ -21,7 +22,7 @@ from martlet.optimizers import Optimizer
 from martlet.progress import LossLog, progress_bar
 from martlet.step import train_step
 from martlet.stopping import Best, EarlyStopping
-from martlet.tree import Tree, learned, learned_leaves, leaves, map_leaves, named_leaves, rebuild
+from martlet.tree import Tree, learned, leaves, map_leaves, named_leaves, rebuild
 
 if TYPE_CHECKING:
     import numpy as np
@@ -195,7 +196,8 @@ class _Run:
                     'last="drop" leaves it out'
                 ) from None
         if not all_finite(leaves(model)):  # a kept mask may hold -inf
-            self.watched = learned_leaves
+            sound = {name for name, x in named_leaves(model).items() if all_finite([x])}
+            self.watched = lambda model: (x for name, x in named_leaves(model).items() if name in sound)
 
     def try_step(self, model: Any, state: Any, rows: int) -> None:
         """A step with so many samples, for nothing but its use of memory."""
@@ -246,6 +248,7 @@ def _asks_to_stop(answer: Any) -> bool:
 
 def check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
     """Read the targets here, once, and compare shapes on a first batch, whose output is given back."""
+    loss.check_weights()
     rows = min(batch_size, x.shape[0])
     y = model.predict(x[:rows, ...])
     loss.value(y, t[:rows, ...])
@@ -264,9 +267,10 @@ def _held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tup
 
 
 def _generator(seed: Any) -> np.random.Generator:
-    if hasattr(seed, "permutation"):
-        check_generator("fit", seed, "permutation")
+    if hasattr(seed, "permutation") and not isinstance(seed, type | ModuleType):  # np.random is everyone's stream
         return seed
+    if hasattr(seed, "permutation"):
+        raise TypeError(f"fit: seed must be an integer or a Generator of one's own, got {describe(seed)}")
     check_count("fit", "seed", seed, 0)
     return generator(seed)
 

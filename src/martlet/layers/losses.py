@@ -93,9 +93,11 @@ class SigmoidWithLoss(Loss):
             return sigmoid(y) - t
         return (1.0 - t) * sigmoid(y) - self.pos_weight * (t * sigmoid(-y))
 
+    def check_weights(self):
+        check_shares(self, "pos_weight", self.pos_weight)
+
     def check_targets(self, y, t):
         super().check_targets(y, t)
-        check_shares(self, "pos_weight", self.pos_weight)
         low, high = to_numpy(t).min(), to_numpy(t).max()
         if low < 0 or high > 1:
             raise ValueError(f"{owner_name(self)}: t must lie between 0 and 1, got {low:g} to {high:g}")
@@ -183,8 +185,10 @@ class SoftmaxWithLoss(Loss):
         _, _, counts = cache
         return counts
 
-    def check_targets(self, y, t):
+    def check_weights(self):
         check_shares(self, "class_weight", self.class_weight)
+
+    def check_targets(self, y, t):
         numbers, classes = to_numpy(t), y.shape[1]
         if kind(t.dtype) == "integer":
             low, high = numbers.min(), numbers.max()

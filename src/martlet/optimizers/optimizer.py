@@ -114,7 +114,7 @@ class Optimizer(Numbered):
             raise TypeError(
                 f"{self._name}: state must come from {type(self).__name__}.init, got {type(state).__qualname__}"
             )
-        if state.schedule is not None or self.schedule is not None or state.transforms or self.transforms:
+        if self.optional or state.schedule is not self.schedule or state.transforms or self.transforms:
             self.check_state(state)
         if grad is not None and type(grad) is not type(model):
             raise TypeError(f"{self._name}: model is {describe(model)}, but grad is {describe(grad)}")
@@ -196,10 +196,15 @@ class Optimizer(Numbered):
             found = "none" if has is None else type(has).__qualname__
             expected = "none" if wanted is None else wanted.State.__qualname__
             if found != expected:
-                raise ValueError(f"{owner_name(self)}: {name} of the state is {found}, of the optimizer {expected}")
+                raise ValueError(f"{self._name}: {name} of the state is {found}, of the optimizer {expected}")
         for name, setting in self.optional.items():
-            if getattr(state, name) is not None and not self._uses(name):
-                raise ValueError(f"{owner_name(self)}: the state was made with {setting}=True, and has a {name}")
+            has = getattr(state, name) is not None
+            empty = all(getattr(state, other) is None for other in self.memories)  # of a model that learns nothing
+            if has is not self._uses(name) and not empty:
+                raise ValueError(
+                    f"{self._name}: the state has {'a' if has else 'no'} {name}, so it was made with {setting}={has}, "
+                    f"but the optimizer has {setting}={not has}"
+                )
 
     def numbers_in(self, state: Any) -> dict[str, Array]:
         """Every number of a state, its schedule's and transforms' too, by the name that ``replace`` takes."""
