@@ -144,12 +144,7 @@ class Optimizer(Numbered):
 
         try:
             if self.transforms:
-                for p, g in zip(matching(grad, model), leaves(grad), strict=True):
-                    check_same(self._name, "a gradient", g, "its array", p)
-                    for number in named_leaves(state.transforms).values():
-                        check_place(self._name, "the state", number, "the model", p)
-                for transform, part in zip(self.transforms, state.transforms, strict=True):
-                    grad = transform.change(model, grad, part)
+                grad = self._transformed(model, grad, state)
             if memories:
                 slots = self._slots(grad, state)
                 waiting = iter(slots)
@@ -162,6 +157,16 @@ class Optimizer(Numbered):
                 moved = iter([slot[i] for slot in slots])
                 changes[name] = map_where(lambda m, g, moved=moved: next(moved), grad, getattr(state, name))  # type: ignore[misc]
         return model, remake(state, changes)
+
+    def _transformed(self, model: Any, grad: Any, state: Any) -> Any:
+        """The gradient after all transforms, which may rely on it that each array is like the model's own."""
+        for p, g in zip(matching(grad, model), leaves(grad), strict=True):
+            check_same(self._name, "a gradient", g, "its array", p)
+            for number in named_leaves(state.transforms).values():
+                check_place(self._name, "the state", number, "the model", p)
+        for transform, part in zip(self.transforms, state.transforms, strict=True):
+            grad = transform.change(model, grad, part)
+        return grad
 
     def _slots(self, grad: Any, state: Any) -> list[list[Array | None]]:
         """The memories of each array that has a gradient, in the order in which ``map_where`` meets them."""
