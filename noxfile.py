@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+import sys
 import xml.etree.ElementTree as ElementTree
 from pathlib import Path
 
@@ -154,7 +155,8 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
-    """The suite on CuPy, on a machine that has a CUDA device; without one it fails."""
-    install(session, "test", *LIBRARIES["cupy"])
+    """The suite on CuPy, then parity, speed and memory: a report (-- --out DIR).  Without a CUDA device it fails."""
+    install(session, "test", *LIBRARIES["cupy"])  # PyTorch and JAX take part where they are installed already
     session.env["MARTLET_REQUIRE_GPU"] = "1"
-    run_pytest(session, "cupy")
+    bare = isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv)
+    session.run(sys.executable if bare else "python", "benchmarks/gpu_report.py", *session.posargs)

@@ -1,0 +1,1 @@
+"""A report is made of parts, and each part of ``gpu_report.py`` is a module here that can also be read alone."""
