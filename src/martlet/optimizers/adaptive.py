@@ -82,6 +82,7 @@ class Adam(Optimizer):
 
     memories = ("m", "v", "peak")
     optional: ClassVar = {"peak": "amsgrad"}
+    derived = ("correction1", "correction2")
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -91,14 +92,17 @@ class Adam(Optimizer):
         check_number(self, "eps", self.eps, 0.0)
         check_switch(self, "amsgrad", self.amsgrad)
 
-    def rule(self, p, g, m, v, peak, t, lr, beta1, beta2, eps):
+    def derive(self, t, numbers):
+        return one_minus_power(numbers["beta1"], t), one_minus_power(numbers["beta2"], t)
+
+    def rule(self, p, g, m, v, peak, lr, beta1, beta2, eps, correction1, correction2):
         xp = namespace(p)
         m = beta1 * m + (1.0 - beta1) * g
         v = beta2 * v + (1.0 - beta2) * (g * g)
         if self.amsgrad:
             peak = xp.maximum(peak, v)
-        root = xp.sqrt((peak if self.amsgrad else v) / one_minus_power(beta2, t))
-        return p - (lr / one_minus_power(beta1, t)) * m / (root + eps), m, v, peak
+        root = xp.sqrt((peak if self.amsgrad else v) / correction2)
+        return p - (lr / correction1) * m / (root + eps), m, v, peak
 
 
 class AdamW(Adam):
@@ -116,10 +120,10 @@ class AdamW(Adam):
         check_number(self, "weight_decay", self.weight_decay, 0.0)
         check_switch(self, "biases", self.biases)
 
-    def rule(self, p, g, m, v, peak, t, lr, beta1, beta2, eps, weight_decay=0.0):
+    def rule(self, p, g, m, v, peak, lr, beta1, beta2, eps, correction1, correction2, weight_decay=0.0):
         if self.biases or not is_bias(p):
             p = p - lr * weight_decay * p
-        return super().rule(p, g, m, v, peak, t, lr, beta1, beta2, eps)
+        return super().rule(p, g, m, v, peak, lr, beta1, beta2, eps, correction1, correction2)
 
 
 def one_minus_power(beta: Array, t: Array) -> Array:

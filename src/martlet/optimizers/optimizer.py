@@ -40,6 +40,7 @@ class Optimizer(Numbered):
 
     memories: ClassVar[tuple[str, ...]] = ()
     optional: ClassVar[dict[str, str]] = {}  # a memory that only some need, and the setting that asks for it
+    derived: ClassVar[tuple[str, ...]] = ()  # numbers of a step that ``derive`` makes, once for all arrays
     _arguments: ClassVar[tuple[str, ...]] = ()  # of rule, after p, g and the memories
     _name: ClassVar[str] = "Optimizer.update"  # of update, in its errors
 
@@ -47,7 +48,7 @@ class Optimizer(Numbered):
         super().__init_subclass__(**kwargs)
         cls._name = f"{cls.__name__}.update"
         cls._arguments = tuple(inspect.signature(cls.rule).parameters)[3 + len(cls.memories) :]
-        unknown = set(cls._arguments) - {"t", *cls.numbers}
+        unknown = set(cls._arguments) - {"t", *cls.numbers, *cls.derived}
         if unknown:
             raise TypeError(
                 f"{cls.__name__}.rule takes {', '.join(sorted(unknown))}, which is no number of {cls.__name__}"
@@ -72,11 +73,15 @@ class Optimizer(Numbered):
     def rule(self, p: Array, g: Array, *memory_and_numbers: Array) -> tuple[Array | None, ...]:
         """One array's step: from parameter, gradient and memories to the new parameter and memories.
 
-        After p, g and the memories a rule names, in any order, the optimizer's numbers that it needs, and
-        ``t`` if it needs the number of this step, from 1.  They come as 0-d arrays of p's dtype.  Half
-        precision comes here as float32, and its memories stay so.  A memory that is not in use is None.
+        After p, g and the memories a rule names, in any order, the optimizer's numbers that it needs, its own
+        or derived, and ``t`` if it needs the number of this step, from 1.  They come as 0-d arrays of p's
+        dtype.  Half precision comes here as float32, and its memories stay so.  A memory not in use is None.
         """
         raise NotImplementedError(f"{owner_name(self)} has no rule")
+
+    def derive(self, t: Array, numbers: dict[str, Array]) -> tuple[Array, ...]:
+        """The ``derived`` numbers of step t, from the optimizer's own."""
+        return ()
 
     def init(self, model: Tree) -> Any:
         """The state before the first step: memories of zeros, on the model's device.
@@ -180,14 +185,16 @@ class Optimizer(Numbered):
         """The rule for arrays like ``p``, and its numbers in the dtype it computes in: a wider one would widen p."""
         xp, half = namespace(p), kind(p.dtype) == "half"
         dtype = xp.float32 if half else p.dtype
-        numbers = []
-        for name in self._arguments:
+        numbers = {}
+        for name in ("t", *self.numbers) if self.derived else self._arguments:
             x = step if name == "t" else getattr(state, name)
             check_place(self._name, "the state", x, "the model", p)
             if name == "lr" and self.schedule is not None:
                 x = x * self.schedule.at(xp.astype(state.step, x.dtype), state.schedule)
-            numbers.append(x if x.dtype == dtype else xp.astype(x, dtype))
-        return self._half_rule if half else self.rule, numbers
+            numbers[name] = x if x.dtype == dtype else xp.astype(x, dtype)
+        if self.derived:
+            numbers |= zip(self.derived, self.derive(numbers["t"], numbers), strict=True)
+        return self._half_rule if half else self.rule, [numbers[name] for name in self._arguments]
 
     def _half_rule(self, p: Array, g: Array, *memory_and_numbers: Array) -> tuple[Array | None, ...]:
         new, *after = self.rule(wide(p), wide(g), *memory_and_numbers)
