@@ -189,6 +189,49 @@ def test_a_run_enters_its_device_and_leaves_it(monkeypatch: pytest.MonkeyPatch) 
     assert entered == ["in", "out"]
 
 
+def train_a_little(backend: mt.Backend) -> mt.Layer:
+    x, t = mt.datasets.spiral(10)
+    model, _ = mt.fit(
+        mt.Sequential(affine(np.random.default_rng(0), 2, 3)).to(dtype="float32"),
+        x,
+        t,
+        loss=mt.SoftmaxWithLoss(),
+        optimizer=mt.Adam(),
+        epochs=2,
+        backend=backend,
+    )
+    return model
+
+
+@pytest.mark.eager
+def test_the_users_device_stream_and_memory_pool_stay(xp: Target) -> None:
+    if xp.name != "cupy":
+        pytest.skip("these are CuPy's")
+    import cupy
+
+    before = cupy.cuda.Device(), cupy.cuda.get_allocator()
+    with cupy.cuda.Stream(non_blocking=True) as stream:
+        model = train_a_little(xp.backend)
+        assert cupy.cuda.get_current_stream() == stream
+    assert (cupy.cuda.Device(), cupy.cuda.get_allocator()) == before
+    expected = train_a_little(mt.Backend("numpy"))
+    for ours, theirs in zip(mt.leaves(model), mt.leaves(expected), strict=True):
+        np.testing.assert_allclose(mt.to_numpy(ours), theirs, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.eager
+def test_a_run_on_another_device_stays_there(xp: Target) -> None:
+    devices = xp.backend.lib.devices(xp.backend.xp)
+    if xp.name != "cupy" or len(devices) < 2:
+        pytest.skip("needs two CUDA devices")
+    import cupy
+
+    before = cupy.cuda.Device()
+    model = train_a_little(mt.Backend("cupy", device="cuda:1"))
+    assert {mt.backend_of(a).device for a in mt.leaves(model)} == {devices[1]}
+    assert cupy.cuda.Device() == before
+
+
 # -------------------------------------------------------------------------------------- out of memory
 
 
