@@ -228,6 +228,16 @@ def test_batch_norm_gives_each_column_mean_0_and_variance_1(xp: Target) -> None:
     assert_close(after.predict(xp.put(x)), expected, rtol=1e-6)
 
 
+def test_batch_norm_of_images_has_one_mean_per_channel(xp: Target) -> None:
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 4, 5)) + np.arange(40.0).reshape(2, 1, 4, 5)  # which grows from place to place
+    layer = xp.put(mt.BatchNorm.init(3, dtype="float64"))
+    y = mt.to_numpy(xp.run(lambda layer, x: layer.forward(x)[0], layer, xp.put(x)))
+    np.testing.assert_allclose(y.mean(axis=(0, 2, 3)), 0.0, atol=1e-6)
+    np.testing.assert_allclose(y.var(axis=(0, 2, 3)), 1.0, rtol=1e-4)
+    assert np.ptp(y.mean(axis=0)) > 1.0  # what differs from place to place still does
+
+
 def test_batch_norm_does_not_predict_from_its_neighbours(xp: Target) -> None:
     layer = xp.put(mt.BatchNorm.init(2, dtype=xp.double))
     assert_close(layer.predict(xp.put(x[:1])), mt.to_numpy(layer.predict(xp.put(x)))[:1], rtol=1e-6)
