@@ -12,15 +12,16 @@ from __future__ import annotations
 from numbers import Real
 from typing import Any
 
-from martlet.backend import Array, host, namespace, to_numpy
+from martlet.backend import Array, host, is_floating, namespace, to_numpy
 from martlet.checks import (
     check_alike,
+    check_array,
     check_floating,
     check_same,
     complain_shape,
     owner_name,
 )
-from martlet.functions import wide
+from martlet.functions import narrow, wide
 from martlet.tree import Tree
 
 REDUCTIONS = ("mean", "sum", "none")
@@ -48,52 +49,61 @@ class Loss(Tree):
     def forward(self, y: Array, t: Array, weight: Array | None = None) -> tuple[Array, Any]:
         """The loss, a 0-d array (with "none", one number per loss), and the cache for backward.
 
-        y: (N, C) float.  weight: (N,) of y's dtype.  Sums over half precision are taken, and
+        y: (N, C) float.  weight: (N,) of y's dtype.  The losses of half precision are computed, and
         returned, in float32.
         """
         half = check_floating(self, "y", y) == "half"
         if len(y.shape) == 0 or 0 in y.shape:
             missing = "column" if len(y.shape) > 1 and y.shape[0] else "sample"
             raise ValueError(f"{owner_name(self)}: y has shape {tuple(y.shape)}; a loss needs at least one {missing}")
-        losses, cache = self.losses(y, t)
-        share: Any = 1.0
         if weight is not None:
             check_alike(self, "weight", weight, "y", y)
             if weight.shape != y.shape[:1]:
                 complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
-            share = weight
-            losses = losses * beside(weight, losses)
-        if self.reduction == "none":
-            return losses, (cache, share, losses)
-        xp = namespace(y)
-        width = xp.float32 if half else None  # that of y
-        value = xp.sum(losses, dtype=width)
+            weight = wide(weight)
+        losses, cache = self.losses(*self._widened(y, t)) if half else self.losses(y, t)
+        share: Any = 1.0 if weight is None else weight
         if self.reduction == "mean":
-            counts = self.counts(cache)
-            if counts is not None and weight is not None:
-                counts = counts * weight
-            elif counts is None:
-                counts = weight
-            count = losses.shape[0] if counts is None else xp.sum(counts, dtype=width)
-            if counts is not None:  # a batch in which nothing counts costs nothing and moves nothing
-                count = xp.where(count == 0.0, 1.0, count)
-            for length in losses.shape[1:]:
-                count = count * length
-            value = value / count
-            share = (1.0 if weight is None else wide(weight)) / count
-        return value, (cache, share, value)
+            count = self._count(losses, cache, weight)
+            losses, share = losses / count, share / count  # before they are added up: their sum may overflow
+        if weight is not None:
+            losses = losses * beside(weight, losses)
+        value = losses if self.reduction == "none" else namespace(y).sum(losses)
+        return value, (cache, share, value, y)
+
+    def _widened(self, y: Array, t: Array) -> tuple[Array, Array]:
+        """y and t in float32, once it is sure that they were of one kind."""
+        check_array(self, "t", t)
+        if is_floating(t):
+            check_alike(self, "t", t, "y", y)
+        return wide(y), wide(t)
+
+    def _count(self, losses: Array, cache: Any, weight: Array | None) -> Any:
+        """How many losses the mean is over: a number or, where samples are weighed, an array ()."""
+        xp, counts = namespace(losses), self.counts(cache)
+        if counts is not None and weight is not None:
+            counts = counts * weight
+        elif counts is None:
+            counts = weight
+        count: Any = losses.shape[0]
+        if counts is not None:  # a batch in which nothing counts costs nothing and moves nothing
+            count = xp.sum(counts)
+            count = xp.where(count == 0.0, 1.0, count)
+        for length in losses.shape[1:]:
+            count = count * length
+        return count
 
     def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
         """dL/dy.  ``dout`` scales it: a number, or an array like the loss (with "none", one per loss)."""
-        inner, share, value = cache
+        inner, share, value, y = cache
         slopes = self.slopes(inner)
         if type(share) is type(dout) is float:
-            return slopes * (dout * share)
+            return narrow(slopes * (dout * share), y)
         if isinstance(dout, Real):
             dout = float(dout)
         else:
             check_same(self, "dout", dout, "the loss", value)
-        return slopes * beside(dout, slopes) * beside(share, slopes)
+        return narrow(slopes * beside(dout, slopes) * beside(share, slopes), y)
 
     def value(self, y: Array, t: Array, weight: Array | None = None) -> Array:
         """The loss alone, for those who want to print it."""
@@ -124,7 +134,5 @@ def beside(scale: Any, x: Array) -> Any:
     """A number, or an array whose leading axes are those of ``x``, ready to be multiplied with it."""
     if isinstance(scale, int | float):
         return scale
-    if scale.dtype != x.dtype:
-        scale = namespace(x).astype(scale, x.dtype)
     missing = len(x.shape) - len(scale.shape)
     return scale[(..., *[None] * missing)] if len(scale.shape) > 0 and missing else scale

@@ -7,6 +7,7 @@ import sys
 from typing import Any
 
 from martlet.backend import Array, namespace, to_numpy
+from martlet.functions import wide
 
 
 class LossLog:
@@ -22,7 +23,7 @@ class LossLog:
         """Note a batch's loss; True when it is time to read."""
         share: Array | float = float(batch[0].shape[0])
         if len(batch) == 3:
-            share = namespace(batch[2]).sum(batch[2])
+            share = namespace(batch[2]).sum(wide(batch[2]))
         self.waiting.append((value, 1.0 if self.reduction == "sum" else share))
         return len(self.waiting) >= 1000
 

@@ -10,11 +10,10 @@ from dataclasses import KW_ONLY
 
 from martlet.backend import namespace
 from martlet.checks import check_floating, check_number, check_same, check_switch
-from martlet.functions import clamp, normal, sigmoid, softplus
+from martlet.functions import FAR, clamp, normal, sigmoid, softplus
 from martlet.layer import Layer
 
-# From here on sigmoid(-x) and Φ(-x) are 0, also in float64; and the square of the second fits into float16.
-FAR, ENOUGH = 1000.0, 40.0
+ENOUGH = 40.0  # from here on Φ(-x) is 0, also in float64; and its square fits into float16
 
 
 class Identity(Layer):

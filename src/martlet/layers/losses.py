@@ -17,7 +17,7 @@ from martlet.checks import (
     complain_shape,
     owner_name,
 )
-from martlet.functions import clamp, is_class, shifted_exp, sigmoid, softplus
+from martlet.functions import beyond_one, clamp, is_class, shifted_exp, sigmoid, wide
 from martlet.loss import Loss
 from martlet.tree import kept
 
@@ -68,9 +68,9 @@ class SigmoidWithLoss(Loss):
     """Binary cross-entropy on logits:  l = log(1 + exp(y)) - y t,  dy = sigmoid(y) - t;  mean over elements.
 
     y: (N, D) or (N,); t: the same shape and dtype, probabilities between 0 and 1.  Written as
-    max(y, 0) - y t + log1p(exp(-|y|)), it overflows nowhere and keeps the digits of a confident answer.
-    ``pos_weight``, one number () or one per column (D,), counts the positive part of each loss so many
-    times: l = pos_weight t log(1 + exp(-y)) + (1 - t) log(1 + exp(y)), for positives that are rare.
+    t log(1 + exp(-y)) + (1 - t) log(1 + exp(y)), two numbers that are not negative, it overflows nowhere and
+    keeps the digits of a confident answer.  ``pos_weight``, one number () or one per column (D,), counts the
+    first of them, which is the positive part, so many times, for positives that are rare.
     """
 
     _: KW_ONLY
@@ -78,20 +78,27 @@ class SigmoidWithLoss(Loss):
 
     def losses(self, y, t):
         check_same_target(self, y, t)
-        xp = namespace(y)
-        if self.pos_weight is None:
-            return xp.maximum(y, 0.0) - y * t + xp.log1p(xp.exp(-xp.abs(y))), (y, t)
-        check_alike(self, "pos_weight", self.pos_weight, "y", y)
-        if self.pos_weight.shape not in ((), y.shape[1:]):
-            expected = f"() or {tuple(y.shape[1:])}" if len(y.shape) > 1 else "()"
-            complain_shape(self, "pos_weight", self.pos_weight, expected, "one number, or one per column of y")
-        return self.pos_weight * (t * softplus(-y)) + (1.0 - t) * softplus(y), (y, t)
+        xp, positive = namespace(y), t
+        if self.pos_weight is not None:
+            positive = self._checked_weight(y) * t
+        # log(1 + exp(±y)) is max(±y, 0) and this, which is the same for both signs.
+        bend = xp.log1p(xp.exp(-xp.abs(y)))
+        losses = part(positive, xp.maximum(-y, 0.0) + bend) + part(1.0 - t, xp.maximum(y, 0.0) + bend)
+        return losses, (y, t)
 
     def slopes(self, cache):
         y, t = cache
         if self.pos_weight is None:
             return sigmoid(y) - t
-        return (1.0 - t) * sigmoid(y) - self.pos_weight * (t * sigmoid(-y))
+        return (1.0 - t) * sigmoid(y) - wide(self.pos_weight) * (t * sigmoid(-y))
+
+    def _checked_weight(self, y):
+        weight = wide(self.pos_weight)
+        check_alike(self, "pos_weight", weight, "y", y)
+        if weight.shape not in ((), y.shape[1:]):
+            expected = f"() or {tuple(y.shape[1:])}" if len(y.shape) > 1 else "()"
+            complain_shape(self, "pos_weight", weight, expected, "one number, or one per column of y")
+        return weight
 
     def check_weights(self):
         check_shares(self, "pos_weight", self.pos_weight)
@@ -142,28 +149,32 @@ class SoftmaxWithLoss(Loss):
             # Reading would wait for a device, so a label that names no class gives NaN.
             known = xp.any(chosen, axis=1, keepdims=True)
             return self._from_rows(y, xp.where(known, xp.astype(chosen, y.dtype), xp.nan))
-        z, exps, sums = shifted_exp(xp, y)
-        if xp is not host:
-            sums = xp.where(xp.any(chosen, axis=1, keepdims=True), sums, xp.nan)
         hot = xp.astype(chosen, y.dtype)
+        z, exps = shifted_exp(xp, y)
+        # Σ exp(z) - 1, where a confident right answer, whose exp(z) is 1, leaves the others with all their digits.
+        others = xp.sum(exps - hot, axis=1, keepdims=True)
+        if xp is not host:
+            others = xp.where(xp.any(chosen, axis=1, keepdims=True), others, xp.nan)
         # Not Σ hot · z, for a class that is excluded has the logit -inf.  Where nothing is chosen, hot is the 0.
-        losses = xp.log(sums[:, 0]) - xp.sum(xp.where(chosen, z, hot), axis=1)
-        return losses, (exps / sums, hot, None)
+        losses = xp.log1p(others[:, 0]) - xp.sum(xp.where(chosen, z, hot), axis=1)
+        return losses, (exps / (1.0 + others), hot, None)
 
     def _from_rows(self, y, t):
-        xp, counts, weight, smoothing = namespace(y), None, self.class_weight, self.label_smoothing
+        xp, counts, smoothing = namespace(y), None, self.label_smoothing
         goal = (1.0 - smoothing) * t + smoothing / t.shape[1] if smoothing else t
-        if weight is not None:
+        if self.class_weight is not None:
+            weight = wide(self.class_weight)
             check_alike(self, "class_weight", weight, "y", y)
             if weight.shape != y.shape[1:]:
                 complain_shape(self, "class_weight", weight, tuple(y.shape[1:]), "one number per column of y")
             counts = xp.sum(t * weight, axis=1)
             goal = goal * weight
-        z, exps, sums = shifted_exp(xp, y)
-        log_p = z - xp.log(sums)
+        z, exps = shifted_exp(xp, y)
+        others = beyond_one(xp, z, exps)
+        log_p = z - xp.log1p(others)
         # 0 · log 0 is 0 here: a class that is excluded (logit -inf) and not expected costs nothing.
         losses = -xp.sum(goal * xp.where(goal == 0.0, goal, log_p), axis=1)
-        return losses, (exps / sums * xp.sum(goal, axis=1, keepdims=True), goal, counts)
+        return losses, (exps / (1.0 + others) * xp.sum(goal, axis=1, keepdims=True), goal, counts)
 
     def _check_rows(self, y, t):
         if len(t.shape) == 1:
@@ -201,6 +212,11 @@ class SoftmaxWithLoss(Loss):
         super().check_targets(y, t)
         if numbers.min() < 0 or abs(numbers.sum(axis=-1) - 1.0).max() > 1e-3:
             raise ValueError(f"{owner_name(self)}: each row of t must be probabilities that add up to 1")
+
+
+def part(share: Array, loss: Array) -> Array:
+    """share · loss, where no part of an infinite loss is 0 and not NaN."""
+    return share * namespace(share).where(share == 0.0, share, loss)
 
 
 def check_same_target(loss: Loss, y: Array, t: Array) -> None:
