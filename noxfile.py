@@ -44,6 +44,8 @@ LIBRARIES = {
     "cupy": ["cupy-cuda13x[ctk]>=14" if has_gpu() else "cupy-cuda13x>=14"],
 }
 
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
+
 
 def install(session: nox.Session, group: str, *libraries: str) -> None:
     """These libraries, then martlet in place with a dependency group; nothing under --no-venv."""
@@ -57,7 +59,10 @@ def install(session: nox.Session, group: str, *libraries: str) -> None:
 def run_pytest(session: nox.Session, backend: str) -> None:
     """Run the suite; where there is no device for it, end as skipped and say what was run."""
     report = Path(session.create_tmp()) / "report.xml"
-    session.run("pytest", "--backend", backend, "--junitxml", str(report), *session.posargs)
+    # A process per core, and a thread per process: the arrays of the tests are small.
+    session.run(
+        "pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs, env=ONE_THREAD
+    )
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
     total, skipped = int(suite.attrib["tests"]), int(suite.attrib["skipped"])

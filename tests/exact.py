@@ -91,9 +91,9 @@ def ordinary(rng: np.random.Generator, far: float) -> tuple[np.ndarray, ...]:
 
 
 def confident(rng: np.random.Generator, far: float) -> tuple[np.ndarray, ...]:
-    """Wherever exp is neither 0 nor infinity, and tiny numbers."""
+    """Wherever exp is neither 0 nor infinity, once more closer to 0, and tiny numbers."""
     tiny = np.exp(rng.uniform(-far, 0.0, 100)) * rng.choice([-1.0, 1.0], 100)
-    return (np.concatenate([rng.uniform(-far, far, 300), tiny]),)
+    return (np.concatenate([rng.uniform(-far, far, 300), rng.uniform(-20.0, 20.0, 200), tiny]),)
 
 
 def below(rng: np.random.Generator, far: float) -> tuple[np.ndarray, ...]:
@@ -172,8 +172,8 @@ FUNCTIONS = [
     ),
 ]
 
-# XLA's own tanh is good to 4.5 units in float64; what a library calls tanh we do not write again.
-EXCEPTIONS = {("jax", "tanh", "float64"): 5}
+# XLA's own tanh is up to 7 units off between 10 and 20.  What a library calls tanh we do not write again.
+EXCEPTIONS = {("jax", "tanh", "float64"): 8}
 
 
 # ---------------------------------------------------------------------------------------- measuring
@@ -195,15 +195,18 @@ def numbers_of(row: Any) -> Any:
     return [mpf(float(x)) for x in row] if np.ndim(row) else mpf(float(row))
 
 
-def distance(index: int, width: str, here: mt.Backend, run: Callable[..., Any] = lambda f, *a: f(*a)) -> Distance:
+def distance(
+    index: int, width: str, here: mt.Backend, run: Callable[..., Any] = lambda f, *a: f(*a), theirs: Any = None
+) -> Distance:
     """How far the results of a row of FUNCTIONS are from the exact values at most, on this backend.
 
     Results too small for a normal number are left out: what becomes of them is the library's affair.
+    ``theirs`` is a function of another library that takes the place of ours.
     """
     precision, least, _ = DIGITS[width]
     inputs, exact = table(index, width)
     arrays = [here.asarray(x, width if x.dtype.kind == "f" else None) for x in inputs]
-    results = np.ravel(mt.to_numpy(run(FUNCTIONS[index].ours, *arrays)))
+    results = np.ravel(mt.to_numpy(run(theirs or FUNCTIONS[index].ours, *arrays)))
     assert len(results) == len(exact)
     worst = Distance(0.0, "")
     for got, value in zip(results.tolist(), exact, strict=True):
