@@ -12,6 +12,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -228,14 +229,19 @@ def replay(fault: Fault) -> str:
     )
 
 
-def main() -> None:
-    """Replay every fault, one per core at a time; the exit status is the number of those that nothing caught."""
-    missed = 0
+def replay_all() -> Iterator[tuple[Fault, str]]:
+    """Every fault with what is wrong with its row, or "", replayed one per core at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        for fault, problem in zip(FAULTS, pool.map(replay, FAULTS), strict=True):
-            missed += bool(problem)
-            verdict, why = ("MISSED", f"  ({problem})") if problem else ("caught", "")
-            print(f"{verdict}  {fault.what}: {fault.test}{why}", flush=True)
+        yield from zip(FAULTS, pool.map(replay, FAULTS), strict=True)
+
+
+def main() -> None:
+    """Replay every fault; the exit status is the number of those that nothing caught."""
+    missed = 0
+    for fault, problem in replay_all():
+        missed += bool(problem)
+        verdict, why = ("MISSED", f"  ({problem})") if problem else ("caught", "")
+        print(f"{verdict}  {fault.what}: {fault.test}{why}", flush=True)
     print(f"{len(FAULTS) - missed} of {len(FAULTS)} faults were caught")
     sys.exit(missed)
 

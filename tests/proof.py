@@ -150,6 +150,22 @@ def own_functions(library: str) -> dict[str, Callable[..., Any]]:
     }
 
 
+# ------------------------------------------------------------------------------- does the suite bite?
+
+
+@section
+def faults() -> Iterator[str]:
+    """Faults that people make, planted one at a time, and the test that caught each."""
+    from faults import replay_all
+
+    rows = [
+        (fault.what, f"`{fault.test}`", f"**no**: {problem}" if problem else "yes") for fault, problem in replay_all()
+    ]
+    yield f"{sum(row[2] == 'yes' for row in rows)} of {len(rows)} were caught."
+    yield ""
+    yield from table(("fault", "test", "caught"), rows)
+
+
 # ------------------------------------------------------------------------------------------ the page
 
 
