@@ -44,4 +44,4 @@ def largest(name: str, pairs: Iterable[tuple[str, Any, Any]], limit: float) -> R
     """The row of a comparison: triples of a place, our numbers there and theirs."""
     found = [(difference(ours, theirs), place) for place, ours, theirs in pairs]
     apart, place = max(found, key=lambda pair: pair[0])  # of nothing at all: ValueError
-    return Row(name, apart, place, limit)
+    return Row(name, apart, place if apart else "nowhere", limit)
