@@ -60,7 +60,7 @@ def test_every_layer_and_loss_has_a_row() -> None:
     """Except for those that PyTorch has not, or draws otherwise; a new one must come here or into a table."""
     without = {
         "Add Multiply Branch Repeat Sum": "the lessons' nodes, which PyTorch writes as operators",
-        "Freeze Identity Parallel Reshape Sequential": "no numbers of their own",
+        "Freeze Identity Parallel Sequential": "no numbers of their own",
         "Standardize": "none in PyTorch",
         "Dropout": "masks from other numbers",
         "Layer Loss": "the bases",

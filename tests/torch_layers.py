@@ -118,6 +118,9 @@ LAYERS = [
         lambda F, x, W: F.embedding(x, W),
         words(6, (20,), (3, 4), (2, 3, 4), (1,)),
     ),
+    LayerCase(
+        "Reshape", mt.Reshape((2, -1)), lambda F, x: x.unflatten(1, (2, x.shape[1] // 2)), normals((5, 6), (1, 2))
+    ),
     LayerCase("Flatten", mt.Flatten(), lambda F, x: x.flatten(1), normals((5, 3, 2), (1, 2, 3, 4), (4, 2))),
 ]
 

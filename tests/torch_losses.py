@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -110,7 +111,7 @@ CASES = [
     Case("Huber", mt.Huber, "huber_loss", numbers, (*TABLES, *LINES)),
     Case(
         "Huber, delta 0.7",
-        lambda reduction: mt.Huber(reduction, delta=0.7),
+        partial(mt.Huber, delta=0.7),
         "huber_loss",
         numbers,
         (*TABLES, *LINES),
@@ -129,7 +130,7 @@ CASES = [
     ),
     Case(
         "SigmoidWithLoss, a pos_weight per column",
-        lambda reduction: mt.SigmoidWithLoss(reduction, pos_weight=RARE),
+        partial(mt.SigmoidWithLoss, pos_weight=RARE),
         LOGITS,
         shares,
         CLASSES,
@@ -137,7 +138,7 @@ CASES = [
     ),
     Case(
         "SigmoidWithLoss, one pos_weight, weights",
-        lambda reduction: mt.SigmoidWithLoss(reduction, pos_weight=np.array(2.5)),
+        partial(mt.SigmoidWithLoss, pos_weight=np.array(2.5)),
         LOGITS,
         answers,
         (*TABLES, *LINES),
@@ -158,7 +159,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, class weights",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, class_weight=RARE),
+        partial(mt.SoftmaxWithLoss, class_weight=RARE),
         "cross_entropy",
         labels,
         CLASSES,
@@ -166,7 +167,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, class weights and rows",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, class_weight=RARE),
+        partial(mt.SoftmaxWithLoss, class_weight=RARE),
         "cross_entropy",
         rows,
         CLASSES,
@@ -175,7 +176,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, class weights and weights",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, class_weight=RARE),
+        partial(mt.SoftmaxWithLoss, class_weight=RARE),
         "cross_entropy",
         labels,
         CLASSES,
@@ -185,7 +186,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, smoothed",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.3),
+        partial(mt.SoftmaxWithLoss, label_smoothing=0.3),
         "cross_entropy",
         labels,
         CLASSES,
@@ -193,7 +194,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, smoothed rows",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.3),
+        partial(mt.SoftmaxWithLoss, label_smoothing=0.3),
         "cross_entropy",
         rows,
         CLASSES,
@@ -201,7 +202,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, smoothed, class weights",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.3, class_weight=RARE),
+        partial(mt.SoftmaxWithLoss, label_smoothing=0.3, class_weight=RARE),
         "cross_entropy",
         labels,
         CLASSES,
@@ -209,7 +210,7 @@ CASES = [
     ),
     Case(
         "SoftmaxWithLoss, smoothed rows, class weights",
-        lambda reduction: mt.SoftmaxWithLoss(reduction, label_smoothing=0.3, class_weight=RARE),
+        partial(mt.SoftmaxWithLoss, label_smoothing=0.3, class_weight=RARE),
         "cross_entropy",
         rows,
         CLASSES,

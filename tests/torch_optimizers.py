@@ -36,9 +36,13 @@ class Case:
     before: Callable[[Any, list[Any], Any], bool | None] | None = None  # a step: clip the gradients, say whether
 
 
-def weights_alone(weight_decay: float) -> Callable[[list[Any]], list[dict[str, Any]]]:
+def made(name: str, **settings: Any) -> Callable[[Any, list[Any]], Any]:
+    return lambda optim, params: getattr(optim, name)(params, **settings)
+
+
+def weights_alone(params: list[Any], weight_decay: float) -> list[dict[str, Any]]:
     """PyTorch's groups of parameters: those of fewer than two axes are not decayed."""
-    return lambda params: [
+    return [
         {"params": [p for p in params if p.ndim >= 2], "weight_decay": weight_decay},
         {"params": [p for p in params if p.ndim < 2], "weight_decay": 0.0},
     ]
@@ -81,142 +85,112 @@ def step_lr(optim: Any, optimizer: Any) -> Any:
 STAIRS = mt.schedules.Step(every=7, ratio=0.6)
 
 CASES = [
-    Case("SGD", mt.SGD(lr=0.1), lambda optim, p: optim.SGD(p, lr=0.1)),
-    Case(
-        "SGD, L2",
-        mt.SGD(lr=0.1, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.SGD(p, lr=0.1, weight_decay=0.2),
-    ),
+    Case("SGD", mt.SGD(lr=0.1), made("SGD", lr=0.1)),
+    Case("SGD, L2", mt.SGD(lr=0.1, transforms=(mt.L2(decay=0.2),)), made("SGD", lr=0.1, weight_decay=0.2)),
     Case(
         "SGD, L2 of the weights alone",
         mt.SGD(lr=0.1, transforms=(mt.L2(decay=0.2, biases=False),)),
-        lambda optim, p: optim.SGD(weights_alone(0.2)(p), lr=0.1),
+        lambda optim, p: optim.SGD(weights_alone(p, 0.2), lr=0.1),
     ),
-    Case(
-        "Momentum",
-        mt.Momentum(lr=0.1, momentum=0.8),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8),
-    ),
-    Case(
-        "Momentum, none",
-        mt.Momentum(lr=0.1, momentum=0.0),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.0),
-    ),
+    Case("Momentum", mt.Momentum(lr=0.1, momentum=0.8), made("SGD", lr=0.1, momentum=0.8)),
+    Case("Momentum, none", mt.Momentum(lr=0.1, momentum=0.0), made("SGD", lr=0.1, momentum=0.0)),
     Case(
         "Momentum, L2",
         mt.Momentum(lr=0.1, momentum=0.8, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, weight_decay=0.2),
+        made("SGD", lr=0.1, momentum=0.8, weight_decay=0.2),
     ),
-    Case(
-        "Nesterov",
-        mt.Nesterov(lr=0.1, momentum=0.8),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True),
-    ),
+    Case("Nesterov", mt.Nesterov(lr=0.1, momentum=0.8), made("SGD", lr=0.1, momentum=0.8, nesterov=True)),
     Case(
         "Nesterov, L2",
         mt.Nesterov(lr=0.1, momentum=0.8, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
+        made("SGD", lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
     ),
-    Case("AdaGrad", mt.AdaGrad(lr=0.1), lambda optim, p: optim.Adagrad(p, lr=0.1)),
+    Case("AdaGrad", mt.AdaGrad(lr=0.1), made("Adagrad", lr=0.1)),
     Case(
         "AdaGrad, L2, a large eps",
         mt.AdaGrad(lr=0.1, eps=0.1, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.Adagrad(p, lr=0.1, eps=0.1, weight_decay=0.2),
+        made("Adagrad", lr=0.1, eps=0.1, weight_decay=0.2),
     ),
-    Case(
-        "RMSprop",
-        mt.RMSprop(lr=0.01, decay=0.95),
-        lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95),
-    ),
+    Case("RMSprop", mt.RMSprop(lr=0.01, decay=0.95), made("RMSprop", lr=0.01, alpha=0.95)),
     Case(
         "RMSprop, centered",
         mt.RMSprop(lr=0.01, decay=0.95, centered=True),
-        lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95, centered=True),
+        made("RMSprop", lr=0.01, alpha=0.95, centered=True),
     ),
     Case(
         "RMSprop, centered, L2, a large eps",
         mt.RMSprop(lr=0.01, decay=0.9, eps=0.1, centered=True, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.9, eps=0.1, centered=True, weight_decay=0.2),
+        made("RMSprop", lr=0.01, alpha=0.9, eps=0.1, centered=True, weight_decay=0.2),
     ),
-    Case("Adam", mt.Adam(lr=0.1), lambda optim, p: optim.Adam(p, lr=0.1)),
+    Case("Adam", mt.Adam(lr=0.1), made("Adam", lr=0.1)),
     Case(
         "Adam, other betas, a large eps",
         mt.Adam(lr=0.1, beta1=0.5, beta2=0.9, eps=0.1),
-        lambda optim, p: optim.Adam(p, lr=0.1, betas=(0.5, 0.9), eps=0.1),
+        made("Adam", lr=0.1, betas=(0.5, 0.9), eps=0.1),
     ),
     Case(
-        "Adam, amsgrad",
-        mt.Adam(lr=0.1, beta2=0.9, amsgrad=True),
-        lambda optim, p: optim.Adam(p, lr=0.1, betas=(0.9, 0.9), amsgrad=True),
+        "Adam, amsgrad", mt.Adam(lr=0.1, beta2=0.9, amsgrad=True), made("Adam", lr=0.1, betas=(0.9, 0.9), amsgrad=True)
     ),
-    Case(
-        "Adam, L2",
-        mt.Adam(lr=0.1, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.Adam(p, lr=0.1, weight_decay=0.2),
-    ),
-    Case(
-        "AdamW",
-        mt.AdamW(lr=0.1, weight_decay=0.3),
-        lambda optim, p: optim.AdamW(p, lr=0.1, weight_decay=0.3),
-    ),
+    Case("Adam, L2", mt.Adam(lr=0.1, transforms=(mt.L2(decay=0.2),)), made("Adam", lr=0.1, weight_decay=0.2)),
+    Case("AdamW", mt.AdamW(lr=0.1, weight_decay=0.3), made("AdamW", lr=0.1, weight_decay=0.3)),
     Case(
         "AdamW, amsgrad",
         mt.AdamW(lr=0.1, beta2=0.9, weight_decay=0.3, amsgrad=True),
-        lambda optim, p: optim.AdamW(p, lr=0.1, betas=(0.9, 0.9), weight_decay=0.3, amsgrad=True),
+        made("AdamW", lr=0.1, betas=(0.9, 0.9), weight_decay=0.3, amsgrad=True),
     ),
     Case(
         "AdamW, the weights alone",
         mt.AdamW(lr=0.1, weight_decay=0.3, biases=False),
-        lambda optim, p: optim.AdamW(weights_alone(0.3)(p), lr=0.1),
+        lambda optim, p: optim.AdamW(weights_alone(p, 0.3), lr=0.1),
     ),
     Case(
         "SGD, ClipByNorm",
         mt.SGD(lr=0.1, transforms=(mt.ClipByNorm(limit=0.2),)),
-        lambda optim, p: optim.SGD(p, lr=0.1),
+        made("SGD", lr=0.1),
         before=clip_by_norm(0.2),
     ),
     Case(
         "Nesterov, ClipByNorm, then L2",
         mt.Nesterov(lr=0.1, momentum=0.8, transforms=(mt.ClipByNorm(limit=0.2), mt.L2(decay=0.2))),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
+        made("SGD", lr=0.1, momentum=0.8, nesterov=True, weight_decay=0.2),
         before=clip_by_norm(0.2),
     ),
     Case(
         "SGD, ClipByValue",
         mt.SGD(lr=0.1, transforms=(mt.ClipByValue(limit=0.1),)),
-        lambda optim, p: optim.SGD(p, lr=0.1),
+        made("SGD", lr=0.1),
         before=clip_by_value(0.1),
     ),
     Case(
         "Adam, ClipByValue",
         mt.Adam(lr=0.1, transforms=(mt.ClipByValue(limit=0.02),)),
-        lambda optim, p: optim.Adam(p, lr=0.1),
+        made("Adam", lr=0.1),
         before=clip_by_value(0.02),
     ),
-    Case("SGD, Step", mt.SGD(lr=0.5, schedule=STAIRS), lambda optim, p: optim.SGD(p, lr=0.5), step_lr),
+    Case("SGD, Step", mt.SGD(lr=0.5, schedule=STAIRS), made("SGD", lr=0.5), step_lr),
     Case(
         "Momentum, Step",
         mt.Momentum(lr=0.1, momentum=0.8, schedule=STAIRS),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8),
+        made("SGD", lr=0.1, momentum=0.8),
         step_lr,
         keep_the_velocity(0.8),
     ),
     Case(
         "SGD, Exponential",
         mt.SGD(lr=0.5, schedule=mt.schedules.Exponential(every=1, ratio=0.95)),
-        lambda optim, p: optim.SGD(p, lr=0.5),
+        made("SGD", lr=0.5),
         lambda optim, o: optim.lr_scheduler.ExponentialLR(o, gamma=0.95),
     ),
     Case(
         "Adam, Cosine",
         mt.Adam(lr=0.1, schedule=mt.schedules.Cosine(steps=STEPS, end=0.2)),
-        lambda optim, p: optim.Adam(p, lr=0.1),
+        made("Adam", lr=0.1),
         lambda optim, o: optim.lr_scheduler.CosineAnnealingLR(o, T_max=STEPS, eta_min=0.2 * 0.1),
     ),
     Case(
         "AdamW, a warm-up",
         mt.AdamW(lr=0.1, weight_decay=0.3, schedule=mt.schedules.Constant(warmup=12)),
-        lambda optim, p: optim.AdamW(p, lr=0.1, weight_decay=0.3),
+        made("AdamW", lr=0.1, weight_decay=0.3),
         lambda optim, o: optim.lr_scheduler.LinearLR(o, start_factor=1 / 12, total_iters=11),
     ),
 ]
