@@ -164,10 +164,15 @@ def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    """The tests without `xp` say nothing about a backend: they run once, with NumPy's."""
-    if config.getoption("--backend") == "numpy":
-        return
-    chosen = [item for item in items if "xp" in getattr(item, "fixturenames", ()) or item.get_closest_marker("every")]
+    """The tests without `xp` say nothing about a backend: they run once, with NumPy's unless they are marked."""
+    backend = config.getoption("--backend")
+
+    def belongs(item: pytest.Item) -> bool:
+        if only := item.get_closest_marker("only"):
+            return backend in only.args
+        return backend == "numpy" or "xp" in getattr(item, "fixturenames", ()) or bool(item.get_closest_marker("every"))
+
+    chosen = [item for item in items if belongs(item)]
     config.hook.pytest_deselected(items=[item for item in items if item not in set(chosen)])
     items[:] = chosen
 

@@ -187,31 +187,6 @@ def test_the_tanh_of_gelu_is_an_approximation(xp: Target) -> None:
     assert pair[0] / pair[1] == pytest.approx(0.55, abs=0.05)  # "half of what it should be", says its docstring
 
 
-@pytest.mark.parametrize(
-    ("layer", "name", "settings"),
-    [
-        (mt.LeakyReLU(0.1), "leaky_relu", {"negative_slope": 0.1}),
-        (mt.ELU(1.5), "elu", {"alpha": 1.5}),
-        (mt.Softplus(), "softplus", {"threshold": 1000}),
-        (mt.SiLU(), "silu", {}),
-        (mt.GELU(), "gelu", {}),
-        (mt.GELU(tanh=True), "gelu", {"approximate": "tanh"}),
-        (mt.LogSoftmax(), "log_softmax", {"dim": -1}),
-    ],
-    ids=lambda part: repr(part) if isinstance(part, mt.Layer) else "",
-)
-def test_an_activation_beside_torch(layer: mt.Layer, name: str, settings: dict[str, Any]) -> None:
-    torch = pytest.importorskip("torch")
-    numbers = np.concatenate([np.linspace(-8.0, 8.0, 63), [-0.0]]).reshape(16, 4)
-    dout = np.random.default_rng(0).standard_normal((16, 4))
-    y, cache = layer.forward(numbers)
-    theirs = torch.tensor(numbers, requires_grad=True)
-    their_y = getattr(torch.nn.functional, name)(theirs, **settings)
-    their_y.backward(torch.tensor(dout))
-    np.testing.assert_allclose(y, their_y.detach().numpy(), rtol=1e-12, atol=1e-14)
-    np.testing.assert_allclose(layer.backward(cache, dout)[0], theirs.grad.numpy(), rtol=1e-12, atol=1e-14)
-
-
 # ------------------------------------------------------------------------------------ normalization
 
 
@@ -243,36 +218,6 @@ def test_batch_norm_does_not_predict_from_its_neighbours(xp: Target) -> None:
     assert_close(layer.predict(xp.put(x[:1])), mt.to_numpy(layer.predict(xp.put(x)))[:1], rtol=1e-6)
     with pytest.raises(ValueError, match=r"BatchNorm: x has shape .* expected two rows or more"):
         layer.forward(xp.put(x[:1]))
-
-
-@pytest.mark.parametrize("shape", [(6, 3), (6, 3, 4), (6, 3, 4, 5)], ids=str)
-def test_batch_norm_beside_torch(shape: tuple[int, ...]) -> None:
-    """Four batches in training, with the gradients of the last, then one in evaluation."""
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    gamma, beta = rng.standard_normal((2, 3))
-    ours = mt.BatchNorm(gamma, beta, np.zeros(3), np.ones(3), momentum=0.3, eps=1e-3)
-    theirs = {2: torch.nn.BatchNorm1d, 3: torch.nn.BatchNorm1d, 4: torch.nn.BatchNorm2d}[len(shape)](
-        3, momentum=0.3, eps=1e-3, dtype=torch.float64
-    )
-    with torch.no_grad():
-        theirs.weight.copy_(torch.tensor(gamma))
-        theirs.bias.copy_(torch.tensor(beta))
-    for _ in range(4):
-        batch, dout = 5.0 + 3.0 * rng.standard_normal(shape), rng.standard_normal(shape)
-        y, cache = ours.forward(batch)
-        dx, grad = ours.backward(cache, dout)
-        ours = ours.observe(cache)
-        theirs.zero_grad()
-        their_x = torch.tensor(batch, requires_grad=True)
-        their_y = theirs(their_x)
-        their_y.backward(torch.tensor(dout))
-    pairs = [(y, their_y.detach()), (dx, their_x.grad), (grad.gamma, theirs.weight.grad), (grad.beta, theirs.bias.grad)]
-    pairs += [(ours.mean, theirs.running_mean), (ours.variance, theirs.running_var)]
-    theirs.eval()
-    pairs += [(ours.predict(batch), theirs(torch.tensor(batch)).detach())]
-    for a, b in pairs:
-        np.testing.assert_allclose(a, b.numpy(), rtol=1e-10, atol=1e-12)
 
 
 def test_statistics_of_half_precision_do_not_overflow(xp: Target) -> None:
@@ -310,22 +255,6 @@ def test_layer_norm_gives_each_sample_mean_0_and_variance_1(xp: Target) -> None:
     y = layer.predict(xp.put(np.array([[1.0, 3.0, 5.0], [-20.0, 0.0, 20.0]])))
     root = math.sqrt(1.5)
     assert_close(y, np.array([[-root, 10.0, 2 * root]] * 2), rtol=1e-6, atol=1e-6)
-
-
-@pytest.mark.parametrize(("shape", "features"), [((6, 5), (5,)), ((3, 4, 5), (5,)), ((3, 4, 5), (4, 5))], ids=str)
-def test_layer_norm_beside_torch(shape: tuple[int, ...], features: tuple[int, ...]) -> None:
-    torch = pytest.importorskip("torch")
-    rng = np.random.default_rng(0)
-    batch, dout = 5.0 + 3.0 * rng.standard_normal(shape), rng.standard_normal(shape)
-    gamma, beta = rng.standard_normal((2, *features))
-    layer = mt.LayerNorm(gamma, beta, eps=1e-3)
-    y, cache = layer.forward(batch)
-    dx, grad = layer.backward(cache, dout)
-    theirs = [torch.tensor(a, requires_grad=True) for a in (batch, gamma, beta)]
-    their_y = torch.nn.functional.layer_norm(theirs[0], features, *theirs[1:], eps=1e-3)
-    their_y.backward(torch.tensor(dout))
-    for a, b in zip((y, dx, grad.gamma, grad.beta), (their_y.detach(), *[p.grad for p in theirs]), strict=True):
-        np.testing.assert_allclose(a, b.numpy(), rtol=1e-10, atol=1e-12)
 
 
 def test_standardize_has_the_mean_and_deviation_of_the_data(xp: Target) -> None:
@@ -528,53 +457,6 @@ def test_huber_of_huge_numbers_overflows_nowhere() -> None:
 
 
 RARE = np.array([0.25, 1.0, 4.0])
-
-
-@pytest.mark.parametrize("reduction", ["mean", "sum", "none"])
-@pytest.mark.parametrize(
-    "name", ["Huber", "class weights", "smoothed", "smoothed, class weights", "smoothed rows", "pos_weight"]
-)
-def test_a_loss_beside_torch(name: str, reduction: str) -> None:
-    torch = pytest.importorskip("torch")
-    functional, rng = torch.nn.functional, np.random.default_rng(0)
-    y, labels = 3.0 * rng.standard_normal((7, 3)), np.array([0, 1, 2, 2, 1, 0, 2])
-    rows, table, numbers = rng.dirichlet(np.ones(3), 7), rng.uniform(0.0, 1.0, (7, 3)), rng.standard_normal((7, 3))
-    weight = {"weight": torch.tensor(RARE)}
-    loss, t, function, settings = {
-        "Huber": (mt.Huber(reduction, delta=0.7), numbers, functional.huber_loss, {"delta": 0.7}),
-        "class weights": (mt.SoftmaxWithLoss(reduction, class_weight=RARE), labels, functional.cross_entropy, weight),
-        "smoothed": (
-            mt.SoftmaxWithLoss(reduction, label_smoothing=0.3),
-            labels,
-            functional.cross_entropy,
-            {"label_smoothing": 0.3},
-        ),
-        "smoothed, class weights": (
-            mt.SoftmaxWithLoss(reduction, label_smoothing=0.3, class_weight=RARE),
-            labels,
-            functional.cross_entropy,
-            {"label_smoothing": 0.3, **weight},
-        ),
-        "smoothed rows": (
-            mt.SoftmaxWithLoss(reduction, label_smoothing=0.3),
-            rows,
-            functional.cross_entropy,
-            {"label_smoothing": 0.3},
-        ),
-        "pos_weight": (
-            mt.SigmoidWithLoss(reduction, pos_weight=RARE),
-            table,
-            functional.binary_cross_entropy_with_logits,
-            {"pos_weight": torch.tensor(RARE)},
-        ),
-    }[name]
-    value, cache = loss.forward(y, t)
-    dout = rng.uniform(0.5, 2.0, value.shape)
-    theirs = torch.tensor(y, requires_grad=True)
-    their_value = function(theirs, torch.tensor(t), reduction=reduction, **settings)
-    their_value.backward(torch.tensor(dout))
-    np.testing.assert_allclose(value, their_value.detach().numpy(), rtol=1e-12)
-    np.testing.assert_allclose(loss.backward(cache, dout), theirs.grad.numpy(), rtol=1e-11, atol=1e-14)
 
 
 def test_class_weights_count_a_sample_so_many_times(xp: Target) -> None:

@@ -1,4 +1,4 @@
-"""Optimizers, held against their formulas worked out in Python and against torch.optim."""
+"""Optimizers, held against their formulas worked out in Python."""
 
 from __future__ import annotations
 
@@ -187,77 +187,6 @@ def test_adams_correction_does_not_cancel(xp: Target) -> None:
         )
         exact = -math.expm1(t * math.log(float(beta)))
         assert float(mt.to_numpy(found)) == pytest.approx(exact, rel=1e-6)
-
-
-BESIDE_TORCH = {
-    "SGD": (mt.SGD(lr=0.1), lambda optim, p: optim.SGD(p, lr=0.1)),
-    "Momentum": (mt.Momentum(lr=0.1, momentum=0.8), lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8)),
-    "Nesterov": (
-        mt.Nesterov(lr=0.1, momentum=0.8),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, nesterov=True),
-    ),
-    "AdaGrad": (mt.AdaGrad(lr=0.1), lambda optim, p: optim.Adagrad(p, lr=0.1)),
-    "RMSprop": (mt.RMSprop(lr=0.01, decay=0.95), lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95)),
-    "RMSprop, centered": (
-        mt.RMSprop(lr=0.01, decay=0.95, centered=True),
-        lambda optim, p: optim.RMSprop(p, lr=0.01, alpha=0.95, centered=True),
-    ),
-    "Adam": (mt.Adam(lr=0.1), lambda optim, p: optim.Adam(p, lr=0.1)),
-    "Adam, amsgrad": (
-        mt.Adam(lr=0.1, beta2=0.9, amsgrad=True),
-        lambda optim, p: optim.Adam(p, lr=0.1, betas=(0.9, 0.9), amsgrad=True),
-    ),
-    "AdamW": (mt.AdamW(lr=0.1, weight_decay=0.3), lambda optim, p: optim.AdamW(p, lr=0.1, weight_decay=0.3)),
-    "AdamW, amsgrad": (
-        mt.AdamW(lr=0.1, beta2=0.9, weight_decay=0.3, amsgrad=True),
-        lambda optim, p: optim.AdamW(p, lr=0.1, betas=(0.9, 0.9), weight_decay=0.3, amsgrad=True),
-    ),
-    "L2": (
-        mt.Momentum(lr=0.1, momentum=0.8, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.SGD(p, lr=0.1, momentum=0.8, weight_decay=0.2),
-    ),
-    "Adam with L2": (
-        mt.Adam(lr=0.1, transforms=(mt.L2(decay=0.2),)),
-        lambda optim, p: optim.Adam(p, lr=0.1, weight_decay=0.2),
-    ),
-    "ClipByNorm": (mt.SGD(lr=0.1, transforms=(mt.ClipByNorm(limit=0.2),)), lambda optim, p: optim.SGD(p, lr=0.1)),
-    "ClipByValue": (mt.SGD(lr=0.1, transforms=(mt.ClipByValue(limit=0.1),)), lambda optim, p: optim.SGD(p, lr=0.1)),
-}
-
-
-def clip_as_torch_does(torch: Any, params: list[Any], transform: mt.Transform) -> bool:
-    """Clip torch's gradients in place; whether there was something to clip."""
-    if isinstance(transform, mt.ClipByValue):
-        largest = max(float(p.grad.abs().max()) for p in params)
-        torch.nn.utils.clip_grad_value_(params, transform.limit)
-        return largest > transform.limit
-    norm = float(torch.nn.utils.clip_grad_norm_(params, math.inf))  # this clips nothing, and gives back the norm
-    # torch divides by the norm + 1e-6; a limit larger by just as much makes the quotient that of the paper.
-    torch.nn.utils.clip_grad_norm_(params, transform.limit * (1.0 + 1e-6 / norm))
-    return norm > transform.limit
-
-
-@pytest.mark.parametrize("name", BESIDE_TORCH)
-def test_fifty_steps_beside_torch(name: str) -> None:
-    """A network on two spiral arms and mini-batches; each library takes gradients of its own and 50 steps."""
-    torch = pytest.importorskip("torch")
-    model = mt.Sequential(affine(rng := np.random.default_rng(0), 2, 4), mt.Tanh(), affine(rng, 4, 2))
-    x, t = mt.datasets.spiral(40, 2, rng=rng, dtype="float64")
-    params = [torch.tensor(p, requires_grad=True) for p in mt.leaves(model)]
-    ours, make = BESIDE_TORCH[name]
-    theirs, state, clipped = make(torch.optim, params), ours.init(model), []
-    for step in range(50):
-        rows = slice(step % 4, None, 4)
-        model, state, _ = mt.train_step(model, mt.SoftmaxWithLoss(), ours, state, x[rows], t[rows])
-        theirs.zero_grad()
-        hidden = torch.tanh(torch.tensor(x[rows]) @ params[0] + params[1])
-        torch.nn.functional.cross_entropy(hidden @ params[2] + params[3], torch.tensor(t[rows])).backward()
-        if name.startswith("Clip"):
-            clipped.append(clip_as_torch_does(torch, params, ours.transforms[0]))
-        theirs.step()
-    assert not clipped or {True, False} == set(clipped)
-    for ours_p, p in zip(mt.leaves(model), params, strict=True):
-        np.testing.assert_allclose(ours_p, p.detach().numpy(), rtol=1e-11, atol=1e-11)
 
 
 def test_an_optimizer_of_ones_own(xp: Target) -> None:

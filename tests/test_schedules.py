@@ -85,25 +85,6 @@ def test_an_optimizer_multiplies_its_rate_by_the_schedule(xp: Target, name: str)
     )
 
 
-@pytest.mark.parametrize("name", ["StepLR", "ExponentialLR", "CosineAnnealingLR", "LinearLR"])
-def test_a_schedule_beside_torch(name: str) -> None:
-    torch = pytest.importorskip("torch")
-    parameter = torch.zeros(1, dtype=torch.float64, requires_grad=True)
-    optimizer = torch.optim.SGD([parameter], lr=0.5)
-    ours, theirs = {
-        "StepLR": (Step(every=7, ratio=0.3), {"step_size": 7, "gamma": 0.3}),
-        "ExponentialLR": (Exponential(every=1, ratio=0.8), {"gamma": 0.8}),
-        "CosineAnnealingLR": (Cosine(steps=30, end=0.2), {"T_max": 30, "eta_min": 0.2 * 0.5}),
-        "LinearLR": (Constant(warmup=12), {"start_factor": 1 / 12, "total_iters": 11}),
-    }[name]
-    scheduler, rates = getattr(torch.optim.lr_scheduler, name)(optimizer, **theirs), []
-    for _ in range(31):  # a wave more, and torch's cosine turns upwards again
-        rates.append(scheduler.get_last_lr()[0])
-        optimizer.step()
-        scheduler.step()
-    np.testing.assert_allclose(learning_rates(Target("numpy"), mt.SGD(lr=0.5, schedule=ours), 31), rates, rtol=1e-11)
-
-
 # ------------------------------------------------------------------------------------- what is in the state
 
 
