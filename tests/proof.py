@@ -21,7 +21,9 @@ import numpy as np
 
 import martlet as mt
 
-PAGE = Path(__file__).parent.parent / "docs" / "proof.md"
+ROOT = Path(__file__).parent.parent
+PAGE = ROOT / "docs" / "proof.md"
+sys.path.insert(0, str(ROOT / "examples"))  # as the tests have it: cases.py takes a layer from there
 Row = tuple[Any, ...]
 SECTIONS: dict[str, Callable[[], Iterator[str]]] = {}
 
@@ -148,6 +150,26 @@ def own_functions(library: str) -> dict[str, Callable[..., Any]]:
         "softplus": lambda x: np.logaddexp(x, 0.0),
         "GELU": lambda x: x * special.ndtr(x),
     }
+
+
+# ------------------------------------------------------------------------------------ other libraries
+
+
+@section
+def against() -> Iterator[str]:
+    """The largest differences from other libraries, in units of the largest number that is compared."""
+    from peers import TABLES
+
+    for measure, (title, library) in TABLES.items():
+        if not installed(library):
+            continue
+        package = {"sklearn": "scikit-learn"}.get(library, library)
+        rows = measure()
+        yield f"**{title}.** {measure.__doc__} {on_what(package)}"
+        yield ""
+        found = [(row.name, f"{row.difference:.1e}", row.where, f"{row.limit:.0e}") for row in rows]
+        yield from table(("", "largest difference", "where", "allowed"), found)
+        yield ""
 
 
 # ------------------------------------------------------------------------------- does the suite bite?

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import pytest
 from conftest import Target
-from onnx_vectors import COUNTERPARTS, Unlisted, compare, places, vectors
+from peers.onnx_vectors import COUNTERPARTS, Unlisted, compare, places, vectors
 
 # How many vectors of each operator onnx 1.16 has; later ones have more, and Swish.
 AT_LEAST = {

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 from conftest import Target
-from sklearn_runs import CASES, DECAY, Case, compare, ours, with_decay
+from peers.sklearn_runs import CASES, DECAY, Case, compare, ours, with_decay
 
 import martlet as mt
 

@@ -10,9 +10,7 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-import torch_layers
-import torch_losses
-import torch_optimizers
+from peers import torch_layers, torch_losses, torch_optimizers
 
 import martlet as mt
 

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 from conftest import Target, to_numpy
-from differences import Row, largest
 
 import martlet as mt
+from peers.differences import Row, largest
 
 LIMIT = 1e-6  # of the largest number in an array: eight times float32's rounding
 

@@ -23,9 +23,9 @@ from typing import Any
 
 import numpy as np
 from cases import affine
-from differences import Row, largest
 
 import martlet as mt
+from peers.differences import Row, largest
 
 EPOCHS, LIMIT = 60, 1e-9
 SAMPLES, BATCH = 50, 16  # batches of 16, 16, 16 and 2

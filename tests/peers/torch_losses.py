@@ -13,9 +13,9 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from differences import Row, largest
 
 import martlet as mt
+from peers.differences import Row, largest
 
 LIMIT = 1e-12  # of the largest number in an array
 RARE = np.array([0.25, 1.0, 4.0])

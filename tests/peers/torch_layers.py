@@ -12,9 +12,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from differences import Row, largest
 
 import martlet as mt
+from peers.differences import Row, largest
 
 LIMIT = 1e-12  # of the largest number in an array
 

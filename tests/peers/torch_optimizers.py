@@ -18,9 +18,9 @@ from typing import Any
 
 import numpy as np
 from cases import affine
-from differences import Row, largest
 
 import martlet as mt
+from peers.differences import Row, largest
 
 STEPS, LIMIT = 50, 1e-11
 
