@@ -48,7 +48,7 @@ LADDER = [
     ["training", "advice"],
     ["testing.report", "testing.differences"],
     ["testing.lifted"],
-    ["testing.compare", "testing.structure"],
+    ["testing.agreement", "testing.structure"],
     ["testing.oracles", "testing.witness"],
     ["testing.gradients"],
     ["testing"],

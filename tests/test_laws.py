@@ -45,7 +45,7 @@ def assert_derivative(xp: Target, layer: mt.Layer, x: Any, dout: Any, dx: Any, g
 
     layer, x and dout are NumPy's in float64.
     """
-    record = Record(layer, "", x, None, dout=dout)
+    record = Record(layer, "", x, dout=dout)
     own = xp.name in ("torch", "jax")
     expected = differentiate(xp.name if own else "differences", record.function())
     found = in_places(layer, *to_numpy((dx, grad)))

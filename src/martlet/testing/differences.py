@@ -39,8 +39,9 @@ def refill(value: Any, source: Iterator[Any]) -> Any:
     return next(source) if is_array(value) else value
 
 
-# The first step, as a share of the entry and of its array's size, and how often it may be halved, or made larger.
-FIRST, HALVINGS, LARGER = 0.05, 30, 4
+# The first step, as a share of the entry and of its array's size, how often it may be halved, how often in vain (with
+# a kink at a thousandth of the step it takes ten halvings until it is out of the way), and how often made larger.
+FIRST, HALVINGS, PATIENCE, LARGER = 0.05, 30, 12, 4
 GOOD = 1e-9  # the relative error at which a slope is known well enough
 EPS, ULPS = float(np.finfo(float).eps), 4.0
 
@@ -143,7 +144,7 @@ class Differences:
                 new.append(better)
                 power *= 4.0
             row, step, since = new[:7], step / 2.0, since + 1
-            if best.error <= max(GOOD * abs(best.value), 2.0 * rounding) or since > 6:
+            if best.error <= max(GOOD * abs(best.value), 2.0 * rounding) or since > PATIENCE:
                 break
         return best
 

@@ -19,7 +19,7 @@ from martlet.checks import check_number
 from martlet.layer import Layer
 from martlet.layers import Sequential
 from martlet.loss import Loss
-from martlet.testing.compare import Doubt, compare
+from martlet.testing.agreement import Doubt, compare
 from martlet.testing.lifted import OWNER, Against, as_layer, beside, draw, lift, like
 from martlet.testing.oracles import ORACLES, differentiate
 from martlet.testing.report import KINK, WRONG, GradientReport, WrongGradient
@@ -102,29 +102,46 @@ class _Check:
         if not found.kinks:
             return replace(report, culprit=report.subject, inner=report)
         if not self.moved:  # the layers are right, but one is on a kink: so the whole is judged beside it
-            layer, x = beside(self.layer, whole.x)
-            _Check(layer, self.with_loss, self.oracles, self.rtol, moved=True).run(x, whole.dout)
+            self.judge_beside(whole, found.subject)
         note = f"not differentiable here: see {found.subject}"
         rows = [replace(row, verdict=KINK, note=note) if row.verdict == WRONG else row for row in report.arrays]
         return replace(report, arrays=tuple(rows))
 
+    def judge_beside(self, whole: Record, on_kink: str) -> None:
+        """Raises WrongGradient if it is wrong a little to the side, too, where there should be no kink."""
+        layer, x = beside(self.layer, whole.x)
+        try:
+            _Check(layer, self.with_loss, self.oracles, self.rtol, moved=True).run(x, whole.dout)
+        except WrongGradient as wrong:
+            note = f"At the x given, {on_kink} has no derivative: x and the model are moved by a thousandth here."
+            raise WrongGradient(replace(wrong.report, note=note)) from None
+
     def blame(self, records: list[Record]) -> GradientReport:
-        """A report that names the first record that is wrong; else that of the first layer on a kink, if any."""
+        """A report that names the first record that is wrong; else that of the first layer on a kink, if any.
+
+        A layer that holds one on a kink has no derivative either, or, where kinks cancel, one that no
+        product of slopes gives: it is not blamed.
+        """
         whole = GradientReport(self.name("", self.layer), "")
-        on_kink = None
+        kinks: list[tuple[Record, GradientReport]] = []
         for record in records:  # an inner layer comes before the one that holds it
-            if record.finished or record.problems:
-                inner = self.judge(record)
-                if not inner.ok:
-                    return replace(whole, oracle=inner.oracle, culprit=inner.subject, inner=inner)
-                on_kink = on_kink or (inner if inner.kinks else None)
-        return on_kink or whole
+            if not record.finished and not record.problems:
+                continue
+            inner = self.judge(record)
+            excused = not inner.problems and any(record.holds(other) for other, _ in kinks)
+            if not inner.ok and not excused:
+                return replace(whole, oracle=inner.oracle, culprit=inner.subject, inner=inner)
+            if inner.kinks:
+                kinks.append((record, inner))
+        return kinks[0][1] if kinks else whole
 
     def judge(self, record: Record) -> GradientReport:
         """A layer by itself: its gradients beside those of the first oracle that can differentiate its forward."""
         name, why_not = self.name(record.path, record.layer), dict[str, str]()
         if record.problems:
             return GradientReport(name, "", problems=tuple(record.problems))
+        if not record.is_repeatable():
+            return GradientReport(name, "", problems=("forward gives another output when it is called again",))
         f, names, got = record.function(), record.names(), record.gradients()
         if self.with_loss and not record.path:  # the model is the first of two
             names = [n.removeprefix("0.") for n in names]

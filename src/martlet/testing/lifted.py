@@ -62,9 +62,9 @@ def lift(name: str, x: Any) -> Any:
 
 
 def draw(y: Any) -> Any:
-    """A dout for this output: random, for a sum of ones would not see a term that adds up to 0."""
+    """A dout for this output: random, for one of ones would not see what adds up to 0; and 0 for an infinite output."""
     rng = np.random.default_rng(0)
-    return refill(y, (np.asarray(rng.standard_normal(part.shape)) for part in arrays_of(y)))
+    return refill(y, (np.where(np.isfinite(part), rng.standard_normal(part.shape), 0.0) for part in arrays_of(y)))
 
 
 def like(y: Any, dout: Any) -> Any:

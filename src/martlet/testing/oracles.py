@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 
 from martlet.backend import Array, Backend, namespace
-from martlet.testing.compare import Expected
+from martlet.testing.agreement import Expected
 from martlet.testing.differences import Function, arrays_of, by_differences
 
 # ---------------------------------------------------------------------------------------- autograd

@@ -43,6 +43,7 @@ class GradientReport:
     culprit: str = ""
     inner: GradientReport | None = None
     why_not: Mapping[str, str] = field(default_factory=dict)
+    note: str = ""
 
     @property
     def ok(self) -> bool:
@@ -65,6 +66,7 @@ class GradientReport:
         lines += _table(first.arrays)
         if self.inner is not None and self.arrays and self.culprit != self.subject:
             lines += ["", f"What follows from it in {self.subject}:", *_table(self.arrays)]
+        lines += [self.note] if self.note else []
         lines += [f"Not by {name}: {why}" for name, why in self.why_not.items()]
         return "\n".join(lines)
 
@@ -96,7 +98,11 @@ def _table(arrays: tuple[ArrayCheck, ...]) -> list[str]:
         return []
     rows = [("array", "shape", "worst entry", "expected", "got", "relative error", "")]
     for a in arrays:
-        numbers = ("-", "-", "-") if a.index is None else (f"{a.expected:.10g}", f"{a.got:.10g}", f"{a.error:.1e}")
+        numbers = (
+            ("-", "-", "-")
+            if a.index is None
+            else (f"{a.expected + 0.0:.10g}", f"{a.got + 0.0:.10g}", f"{a.error:.1e}")
+        )
         where = "-" if a.index is None else str(a.index)
         rows.append((a.name, str(a.shape), where, *numbers, f"{a.verdict}{': ' if a.note else ''}{a.note}"))
     widths = [max(len(row[i]) for row in rows) for i in range(6)]

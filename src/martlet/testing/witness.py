@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -15,14 +15,15 @@ from martlet.tree import learned, named_leaves, rebuild
 from martlet.watching import Call
 
 
-@dataclass
+@dataclass(eq=False)
 class Record:
     """A layer that was called: where it stands, its x and dout, and what backward gave."""
 
     layer: Layer
     path: str
     x: Any
-    cache: Any
+    cache: Any = None
+    y: Any = None
     input: str = "x"  # what x is called: a loss's is y
     problems: list[str] = field(default_factory=list)
     finished: bool = False
@@ -42,6 +43,16 @@ class Record:
             return layer.forward(refill(self.x, iter(arrays[len(own) :])))[0]
 
         return Function(run, [*own.values(), *inputs], places, arrays_of(self.dout))
+
+    def holds(self, other: Record) -> bool:
+        """Whether the other's layer is inside this one."""
+        return self.path != other.path and (not self.path or other.path.startswith(f"{self.path}."))
+
+    def is_repeatable(self) -> bool:
+        """Whether forward, called again, gives the same but for rounding: else no oracle can speak of it."""
+        f = self.function()
+        pairs = zip(arrays_of(f.run(f.arrays)), arrays_of(self.y), strict=True)
+        return all(np.allclose(a, b, rtol=1e-6, atol=1e-6 * _largest(b), equal_nan=True) for a, b in pairs)
 
     def names(self) -> list[str]:
         """The names of the arrays in the function's places: x[0], x[1], 0.W, …"""
@@ -66,6 +77,10 @@ def in_places(layer: Layer, dx: Any, grad: Any) -> list[np.ndarray]:
     return [np.asarray(g) for g in [*arrays_of(dx), *(given[name] for name in named_leaves(learned(layer)))]]
 
 
+def _largest(y: np.ndarray) -> float:
+    return float(np.max(np.abs(y), initial=0.0, where=np.isfinite(y)))
+
+
 def _named(name: str, x: Any) -> list[tuple[str, Any]]:
     if isinstance(x, tuple):
         return [pair for i, part in enumerate(x) for pair in _named(f"{name}[{i}]", part)]
@@ -83,7 +98,8 @@ class Witness:
         before, own_before = copy(given), [np.array(x) for x in own.values()]
         result = call.run()
         if call.verb == "forward":
-            record = Record(call.layer, call.path, before, result[1], getattr(call.layer, "input_name", "x"))
+            name = getattr(call.layer, "input_name", "x")
+            record = Record(call.layer, call.path, before, result[1], copy(result[0]), name)
             self.records.append(record)
         else:
             record = self._record(call)
@@ -91,7 +107,7 @@ class Witness:
         name = record.input if call.verb == "forward" else "dout"
         pairs = [(name, *pair) for pair in zip(arrays_of(given), arrays_of(before), strict=True)]
         pairs += [(n, x, old) for (n, x), old in zip(own.items(), own_before, strict=True)]
-        written = {n: None for n, now, old in pairs if now.tobytes() != old.tobytes()}
+        written = {n: None for n, now, old in pairs if not same([now], [old])}
         record.problems += [f"{call.verb} writes into {n}" for n in written]
         return result
 
@@ -103,11 +119,24 @@ class Witness:
             record.dx, record.grad = copy(dx), grad
 
     def _record(self, call: Call) -> Record:
-        """The forward that belongs to a backward: the last one that is open, of this layer and with this cache."""
-        mine = [r for r in reversed(self.records) if r.path == call.path and not r.finished]
+        """The forward that belongs to a backward: the last one of this layer that is open, and with this cache.
+
+        One that has had its backward already gets another record: backward may be called twice.
+        """
+        mine = [r for r in reversed(self.records) if r.path == call.path]
+        mine = [r for r in mine if r.cache is call.given[0]] or mine
         if not mine:
-            raise RuntimeError(f"{type(call.layer).__name__}: backward is called more often than forward")
-        return next((r for r in mine if r.cache is call.given[0]), mine[0])
+            raise RuntimeError(f"{type(call.layer).__name__}: backward is called, but forward never was")
+        found = next((r for r in mine if not r.finished), None)
+        if found is None:
+            found = replace(mine[0], problems=[], finished=False)
+            self.records.insert(self.records.index(mine[0]), found)
+        return found
+
+
+def same(here: list[np.ndarray], there: list[np.ndarray]) -> bool:
+    """Whether two lists of arrays are the same to the last bit."""
+    return all(a.tobytes() == b.tobytes() for a, b in zip(here, there, strict=True))
 
 
 def copy(value: Any) -> Any:

@@ -99,7 +99,7 @@ def _explain(
         value, error = differences.slope(place, index)
         if not abs(value - expected) <= 10.0 * error + 1e-5 * max(abs(value), abs(expected)):
             where = f"{name}[{', '.join(map(str, index))}]"
-            raise Doubt(f"it gives {expected:.6g} for {where}, where differences of the forward give {value:.6g}")
+            raise Doubt(f"it gives {expected + 0.0:.6g} for {where}, where differences of the forward give {value:.6g}")
     return WRONG, ""
 
 
