@@ -30,6 +30,10 @@ def oracle(xp: Target) -> str:
     return xp.name if xp.name in ("torch", "jax") else "differences"
 
 
+def missing(name: str) -> bool:
+    return name not in mt.available_backends()
+
+
 def failing(xp: Target, *given: Any, **settings: Any) -> Any:
     """The report of a check that must fail.  It prints without complaint."""
     with pytest.raises(WrongGradient) as e:
@@ -539,6 +543,44 @@ def test_at_a_kink_a_slope_lies_between_both_sides(xp: Target) -> None:
     assert failing(xp, Steep(), x).wrong == ("x",)
 
 
+class Root(mt.Layer):
+    """y = √x, which ends at 0, with a slope that is infinite."""
+
+    def forward(self, x):
+        y = mt.namespace(x).sqrt(x)
+        return y, y
+
+    def backward(self, cache, dout):
+        with np.errstate(divide="ignore"):
+            return 0.5 * dout / cache, None
+
+
+def test_where_forward_ends_there_is_no_slope_to_compare(xp: Target) -> None:
+    x, ones = np.array([[0.0, 1.0, 4.0]]), np.ones((1, 3))
+    report = check_gradients(Root(), xp.put(x), dout=xp.put(ones), oracle=oracle(xp))
+    assert report.ok
+    assert report.kinks == (("x",) if oracle(xp) == "differences" else ())
+
+
+@pytest.mark.skipif(missing("torch"), reason="torch is not installed")
+def test_an_autograd_that_gives_nan_is_not_believed() -> None:
+    """Where a branch that is not taken has an infinite slope, autograd says 0 · ∞."""
+
+    class Kept(Root):
+        def forward(self, x):
+            xp = mt.namespace(x)
+            return xp.where(x > 0.0, xp.sqrt(x * xp.astype(x > 0.0, x.dtype)), 0.0), x
+
+        def backward(self, cache, dout):
+            return np.where(cache > 0.0, 0.5 * dout / np.sqrt(np.where(cache > 0.0, cache, 1.0)), 0.0), None
+
+    x = np.array([[-1.0, 1.0, 4.0]])
+    report = check_gradients(Kept(), x)
+    assert report.ok
+    assert report.oracle == "differences"
+    assert "it gives nan for x[0, 0], where differences of the forward give 0" in report.why_not["torch"]
+
+
 @pytest.mark.parametrize("skip", [Residual, ForgotTheSkip])
 def test_a_kink_excuses_nobody_else(xp: Target, skip: type[Residual]) -> None:
     """Rows of zeros and a bias of zeros put a ReLU on its kink, and what is before it sees a sum of kinks."""
@@ -577,10 +619,6 @@ class Detached(OnTheHost):
     def forward(self, x):
         y = mt.backend_of(x).asarray(np.tanh(mt.to_numpy(x))) + 0.0 * x
         return y, y
-
-
-def missing(name: str) -> bool:
-    return name not in mt.available_backends()
 
 
 def test_code_for_numpy_alone_is_judged_by_differences() -> None:

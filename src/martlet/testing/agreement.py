@@ -89,15 +89,17 @@ def _explain(
     f: Function, name: str, place: int, index: tuple[int, ...], got: float, expected: float, may_doubt: bool
 ) -> tuple[str, str]:
     """Whose fault a difference is: backward's, a kink's, or the oracle's."""
-    slopes = (differences := Differences(f)).kink(place, index)
+    if math.isnan(expected) and not may_doubt:
+        return KINK, "not differentiable here: forward is not finite beside it"
+    differences = Differences(f)
+    slopes = differences.kink(place, index)
     if slopes is not None and _between(got, *slopes):
-        return (
-            KINK,
-            f"not differentiable here: slope {slopes[0] + 0.0:.6g} to the left, {slopes[1] + 0.0:.6g} to the right",
-        )
+        left, right = (slope + 0.0 for slope in slopes)  # no -0
+        return KINK, f"not differentiable here: slope {left:.6g} to the left, {right:.6g} to the right"
     if may_doubt and slopes is None:
         value, error = differences.slope(place, index)
-        if not abs(value - expected) <= 10.0 * error + 1e-5 * max(abs(value), abs(expected)):
+        differs = abs(value - expected) > 10.0 * error + 1e-5 * max(abs(value), abs(expected))
+        if differs or (math.isnan(expected) and math.isfinite(value)):
             where = f"{name}[{', '.join(map(str, index))}]"
             raise Doubt(f"it gives {expected + 0.0:.6g} for {where}, where differences of the forward give {value:.6g}")
     return WRONG, ""

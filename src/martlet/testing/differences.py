@@ -131,7 +131,7 @@ class Differences:
 
     def _extrapolated(self, place: Place) -> Slope:
         row: list[float] = []
-        best, since = Slope(0.0, math.inf), 0
+        best, since = Slope(math.nan, math.inf), 0  # what it stays where forward is not finite
         step = place.step
         for _ in range(HALVINGS):
             above, below = (self._moved(place.array, place.entry, s) for s in (step, -step))
