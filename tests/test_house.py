@@ -35,7 +35,7 @@ LADDER = [
         "layers.embedding",
         "layers.losses",
     ],
-    ["layers.sequential", "layers.standardize"],
+    ["layers.sequential", "layers.standardize", "watching"],
     ["layers"],
     ["numbered"],
     ["schedules", "optimizers.transforms"],
@@ -46,6 +46,12 @@ LADDER = [
     ["step", "stopping"],
     ["diagnosis"],
     ["training", "advice"],
+    ["testing.report", "testing.differences"],
+    ["testing.lifted"],
+    ["testing.agreement", "testing.structure"],
+    ["testing.oracles", "testing.witness"],
+    ["testing.gradients"],
+    ["testing"],
     [""],  # martlet itself
     ["__main__"],
 ]

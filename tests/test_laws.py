@@ -10,10 +10,12 @@ import numpy as np
 import pytest
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, affine
 from conftest import Target, assert_close, take_apart, to_numpy
-from oracle import expected_gradient
 
 import martlet as mt
-from martlet.tree import learned
+from martlet.testing.lifted import Against
+from martlet.testing.oracles import differentiate
+from martlet.testing.structure import like_layer, like_x
+from martlet.testing.witness import Record, in_places
 
 layers = pytest.mark.parametrize("case", LAYERS, ids=lambda case: case.name)
 losses = pytest.mark.parametrize("case", LOSSES, ids=lambda case: case.name)
@@ -38,23 +40,31 @@ def forward_backward(layer: mt.Layer, x: Any, dout: Any) -> tuple[Any, Any, Any]
 # ------------------------------------------------------------------------------------------- layers
 
 
+def assert_derivative(xp: Target, layer: mt.Layer, x: Any, dout: Any, dx: Any, grad: Any) -> None:
+    """dx and grad are what an oracle says of this forward: the library's own autograd, if it has one.
+
+    layer, x and dout are NumPy's in float64.
+    """
+    record = Record(layer, "", x, dout=dout)
+    own = xp.name in ("torch", "jax")
+    expected = differentiate(xp.name if own else "differences", record.function())
+    found = in_places(layer, *to_numpy((dx, grad)))
+    rows = zip(record.names(), found, expected.values, expected.errors, strict=True)
+    for name, got, value, error in rows:
+        rtol, atol = (1e-10, 1e-12) if own else (1e-8, 1e-12 + 3.0 * error)
+        if xp.double == "float32":
+            rtol, atol = 2e-5, 2e-6
+        assert got.shape == value.shape
+        assert np.all(np.abs(got - value) <= rtol * np.abs(value) + atol), name
+
+
 @layers
 def test_backward_is_the_derivative_of_forward(case: LayerCase, xp: Target) -> None:
     layer, x, dout = draw(case)
-    _, dx, grad = xp.run(forward_backward, *map(xp.put, (layer, x, dout)))
-    expected = expected_gradient(xp, lambda layer, x: layer.forward(x)[0], (layer, x), dout)
-    found = {} if grad is None else dict(zip(mt.names(grad), map(mt.to_numpy, mt.leaves(grad)), strict=True))
-    names = [name for name, a in zip(mt.names(layer), mt.leaves(layer), strict=True) if a.dtype == np.float64]
-    part = learned(layer)
-    assert set(found) == set(() if part is None else mt.names(part))
-    tolerance = {"rtol": 1e-10, "atol": 1e-12} if xp.name in ("torch", "jax") else {"rtol": 2e-5, "atol": 2e-6}
-    for name, value in zip(names, expected, strict=False):
-        if name in found:
-            np.testing.assert_allclose(found[name], value, err_msg=name, **tolerance)
-    if len(expected) == len(names):  # integers have no derivative
-        assert dx is None
-    else:
-        assert_close(dx, take_apart(x)[1](expected[len(names) :]), **tolerance)
+    here, there = xp.put(layer), xp.put(x)
+    _, dx, grad = xp.run(forward_backward, here, there, xp.put(dout))
+    assert [*like_x("dx", there, dx), *like_layer(here, grad)] == []
+    assert_derivative(xp, layer, x, dout, dx, grad)
 
 
 @layers
@@ -173,16 +183,7 @@ def test_a_loss_is_differentiated_right(case: LossCase, xp: Target, reduction: s
     loss, y, t, weight, dout = draw_loss(case, reduction)
     w = weight if weighted else None
     _, dy = xp.run(loss_and_slope, *map(xp.put, (loss, y, t, w, dout)))
-    expected = expected_gradient(
-        xp, lambda y: xp_like(xp, y, loss).forward(y, xp_like(xp, y, t), xp_like(xp, y, w))[0], (y,), dout
-    )
-    exact = {"rtol": 1e-10, "atol": 1e-12}
-    assert_close(dy, expected[0], **(exact if xp.name in ("torch", "jax") else {"rtol": 2e-5, "atol": 2e-6}))
-
-
-def xp_like(xp: Target, y: Any, value: Any) -> Any:
-    """The value beside y: on the backend under test, or NumPy's where difference quotients are taken."""
-    return value if isinstance(y, np.ndarray) else xp.put(value)
+    assert_derivative(xp, Against(loss, t, w), y, np.asarray(dout), dy, None)
 
 
 @losses

@@ -3,7 +3,7 @@
 Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`` to see what a layer is.
 """
 
-from martlet import datasets, initializers, plot, schedules
+from martlet import datasets, initializers, plot, schedules, testing
 from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
@@ -146,6 +146,7 @@ __all__ = [
     "sigmoid",
     "softmax",
     "softplus",
+    "testing",
     "to_numpy",
     "train_step",
     "where_to_run",

@@ -11,11 +11,11 @@ from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 from martlet.backend import Array, is_floating, namespace, to_numpy
-from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.step import gradient
-from martlet.tree import Tree, is_tree, leaves, named_leaves, remake, subtrees
+from martlet.tree import Tree, leaves, named_leaves, subtrees
+from martlet.watching import Call, label, watched
 
 
 class NotFinite(ArithmeticError):
@@ -131,41 +131,17 @@ def _first(
     return _owner(model, broken[0]), what
 
 
-def _watched(tree: Any, seen: list[Seen], path: str = "") -> Any:
+def _watched(model: Any, seen: list[Seen]) -> Any:
     """The same model, in which each layer notes when it gives something that is not finite."""
-    if tree is None:
-        return None
-    if isinstance(tree, tuple):
-        return tuple(_watched(item, seen, _join(path, str(i))) for i, item in enumerate(tree))
-    changed = {
-        name: _watched(value, seen, path if name == "layers" else _join(path, name))
-        for name in tree._rest
-        if is_tree(value := getattr(tree, name))
-    }
-    inner = remake(tree, changed)
-    return _watch(inner, _label(tree, path), seen) if isinstance(tree, Layer) else inner
 
+    def around(call: Call) -> tuple[Any, Any]:
+        result = call.run()
+        looked_at = result[0] if call.verb == "forward" else result  # a cache may hold what it likes
+        if not is_finite(looked_at):
+            seen.append(Seen(label(call.layer, call.path), call.verb, any_nan(looked_at)))
+        return result
 
-def _watch(layer: Layer, label: str, seen: list[Seen]) -> Layer:
-    """The layer as one of a class derived from its own, so that whoever asks what it is gets the same answer."""
-    kind = type(layer)
-
-    def forward(self: Any, x: Any) -> tuple[Any, Any]:
-        y, cache = kind.forward(self, x)
-        if not is_finite(y):
-            seen.append(Seen(label, "forward", any_nan(y)))
-        return y, cache
-
-    def backward(self: Any, cache: Any, dout: Any) -> tuple[Any, Any]:
-        dx, grad = kind.backward(self, cache, dout)
-        if not is_finite((dx, grad)):
-            seen.append(Seen(label, "backward", any_nan((dx, grad))))
-        return dx, grad
-
-    names = {"forward": forward, "backward": backward, "__module__": kind.__module__}
-    new: Layer = object.__new__(type(kind.__name__, (kind,), names))
-    new.__dict__.update(layer.__dict__)
-    return new
+    return watched(model, around)
 
 
 def _owner(model: Any, name: str) -> str:
@@ -173,12 +149,4 @@ def _owner(model: Any, name: str) -> str:
     path, tree = name.rpartition(".")[0], model
     for part in path.split(".") if path else ():
         tree = dict(subtrees(tree))[part]
-    return _label(tree, path)
-
-
-def _label(tree: Any, path: str) -> str:
-    return f"layer {path} ({type(tree).__name__})" if path else f"the model ({type(tree).__name__})"
-
-
-def _join(path: str, name: str) -> str:
-    return f"{path}.{name}" if path else name
+    return label(tree, path)
