@@ -46,6 +46,11 @@ LADDER = [
     ["step", "stopping"],
     ["diagnosis"],
     ["training", "advice"],
+    ["testing.targets", "testing.differences", "testing.traps"],
+    ["testing.subject"],
+    ["testing.trial"],
+    ["testing.portable", "testing.comparison"],
+    ["testing"],
     [""],  # martlet itself
     ["__main__"],
 ]
