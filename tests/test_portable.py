@@ -500,10 +500,19 @@ def test_silent_trouble_is_found(
         assert finding.file == ""
 
 
+@pytest.mark.every
 def test_a_layer_that_is_changed_on_numpy_is_not_what_others_are_compared_with() -> None:
-    installed("torch")
-    report = found(Written(), X, backends=["torch"])
+    installed("jax")
+    report = found(Written(), X, backends=["jax"])  # whose += makes a new array
     assert {finding.what for finding in report.findings} == {"x was changed"}
+    assert {row.place for row in report.rows if row.findings} == {"numpy"}
+
+
+@pytest.mark.every
+def test_one_line_and_one_kind_of_complaint_are_one_finding() -> None:
+    installed("jax")  # whose complaint names the dtype, another one in each of the two rows
+    [finding, _] = found(Numpys(), X, backends=["jax"]).findings.items()
+    assert [(row.place, row.dtype) for row in finding[1]] == [("jax, jit", "float64"), ("jax, jit", "float32")]
 
 
 def test_a_loss_of_ones_own_is_tried_too() -> None:
@@ -608,6 +617,7 @@ def test_a_finding_without_line_or_advice_is_what_was_said() -> None:
         ((mt.Tanh(), X, X), {}, "t is for a loss"),
         ((mt.MeanSquaredError(), X), {}, "t is for a loss and its targets, got NoneType None with MeanSquaredError"),
         ((mt.MeanSquaredError(), X, 1.0), {}, "t must be an array"),
+        ((mt.MeanSquaredError(), (X, X), X), {}, "y must be an array, got tuple"),
         ((mt.Tanh(), X), {"dout": 1.0}, "dout must be an array"),
         ((mt.Tanh(), X), {"backends": "torch"}, "backends must be several names"),
         ((mt.Tanh(), X), {"backends": 3}, "backends must be several names"),

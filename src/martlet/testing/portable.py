@@ -58,11 +58,15 @@ class Portability:
 
     @property
     def findings(self) -> dict[Finding, list[Row]]:
-        """Everything that is wrong, and the rows that found it; what has a line comes first."""
+        """Everything that is wrong, and the rows that found it; what has a line comes first.
+
+        Complaints of one kind about one line are one finding, in the words of the first.
+        """
+        first: dict[Any, Finding] = {}
         found: dict[Finding, list[Row]] = {}
         for row in self.rows:
             for finding in row.findings:
-                found.setdefault(finding, []).append(row)
+                found.setdefault(first.setdefault(finding.kind, finding), []).append(row)
         return dict(sorted(found.items(), key=lambda item: not item[0].file))
 
     def __str__(self) -> str:
@@ -152,7 +156,7 @@ def assert_portable(
 
 
 def _row(trial: Trial) -> Row:
-    """What one trial finds.  The first one that succeeds is what the others are compared with."""
+    """What one trial finds, with every setting of the libraries as it was afterwards."""
     with trial.target.active():
         findings, difference = trial.findings()
     return Row(trial.target.place, trial.width, difference, tuple(findings))

@@ -70,8 +70,9 @@ def subject_of(owner: str, layer: Any, x: Any, t: Any, dout: Any) -> Subject:
     is_layer = isinstance(layer, Layer)
     if is_layer != (t is None):
         raise TypeError(f"{owner}: t is for a loss and its targets, got {describe(t)} with {type(layer).__name__}")
-    for name, value in (("x" if is_layer else "y", x), ("t", t), ("dout", dout)):
-        for array in value if isinstance(value, tuple) else () if value is None else (value,):
+    inputs = {"x": x} if is_layer else {"y": x, "t": t}
+    for name, value in (inputs if dout is None else inputs | {"dout": dout}).items():
+        for array in value if is_layer and isinstance(value, tuple) else (value,):
             check_array(owner, name, array)
     layer, x, t, dout = (_rounded(on_host(value)) for value in (layer, x, t, dout))
     if is_layer:

@@ -13,6 +13,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
+from typing import Any
 
 from martlet.backend import LIBRARIES, host
 
@@ -30,6 +31,12 @@ class Finding:
     line: int = 0
     function: str = ""
     source: str = ""
+
+    @property
+    def kind(self) -> tuple[Any, ...]:
+        """What two findings share that are the same fault: each library words it with dtypes and devices of its own."""
+        exception = self.what.split(":")[0] if self.file else self.what
+        return self.file, self.line, self.advice, exception
 
     def __str__(self) -> str:
         place = [f'  File "{self.file}", line {self.line}, in {self.function}', f"    {self.source}"]
@@ -120,7 +127,7 @@ TRAPS: list[tuple[str, str, str]] = [
         r"",
         "a NumPy array meets one of another library: a field annotated Array moves with the layer; " + ELSEWHERE,
     ),
-    (r"", r"\.size\b", "x.size is a method in PyTorch: write math.prod(x.shape)"),
+    (r"builtin_function_or_method", r"\.size\b", "x.size is a method in PyTorch: write math.prod(x.shape)"),
     (r"has no len\(\)", r"", "write x.shape[0] for len(x)"),
     (r"iteration", r"", "write one operation on the whole array, or x[i, ...] for i in range(x.shape[0])"),
     (r"Concretization|TracerBool|TracerInteger|ConcreteBool", r"", READS),

@@ -33,7 +33,7 @@ from martlet.tree import Tree, named_leaves
 STAYS = "a layer is a value: what it has seen goes into the cache, and what it becomes comes from observe"
 
 
-@dataclass
+@dataclass(frozen=True)
 class Trial:
     """A subject, a place and a float width."""
 
@@ -45,20 +45,20 @@ class Trial:
         """All that is wrong here, and how far the numbers are from NumPy's in float64."""
         try:
             given = dict(zip(self.subject.takes, self.target.put(self.subject.given(), self.width), strict=True))
-            before, fields = on_host(tuple(given.values())), fields_of(given)
+            before, fields = on_host(tuple(given.values())), _fields_of(given)
             results = self.target.run(self.subject.run, *given.values())
         except Exception as error:
             return [found_in(error, self.subject.classes)], None
-        found = named(dict(zip(self.subject.gives, results, strict=True)))
+        found = _named(dict(zip(self.subject.gives, results, strict=True)))
         faults = [Finding(f"{name} is {describe(a)}, and no array") for name, a in found.items() if not is_array(a)]
         if faults:
             return faults, None
         here = {name: np.array(to_numpy(a)) for name, a in found.items()}
-        faults += changed(given, dict(zip(given, before, strict=True)), fields)
+        faults += _changed(given, dict(zip(given, before, strict=True)), fields)
         if self.subject.reference is None and self.is_reference and not faults:
             self.subject.reference = here
         expected = here if self.subject.reference is None else self.subject.reference
-        faults += [*misbuilt(given, results), *self._misplaced(found, expected)]
+        faults += [*_misbuilt(given, results), *self._misplaced(found, expected)]
         return faults + list(self._apart(here, expected)), self._distance(here, expected)
 
     @property
@@ -115,18 +115,18 @@ def _floats(here: dict[str, np.ndarray], expected: dict[str, np.ndarray]) -> tup
     return [here[n].astype(expected[n].dtype) for n in names], [expected[n] for n in names]
 
 
-def changed(given: dict[str, Any], before: dict[str, Any], fields: dict[str, Any]) -> Iterator[Finding]:
+def _changed(given: dict[str, Any], before: dict[str, Any], fields: dict[str, Any]) -> Iterator[Finding]:
     """What went in and is not as it was: an array written into, or a layer given a field or another setting."""
-    was = named(before)
-    for name, array in named(given).items():
+    was = _named(before)
+    for name, array in _named(given).items():
         if not np.array_equal(to_numpy(array), was[name], equal_nan=is_floating(array)):
             yield Finding(f"{name} was changed", IN_PLACE)
-    for name, value in fields_of(given).items():
+    for name, value in _fields_of(given).items():
         if name not in fields or value != fields[name]:
             yield Finding(f"{name} was changed", STAYS)
 
 
-def fields_of(given: dict[str, Any]) -> dict[str, Any]:
+def _fields_of(given: dict[str, Any]) -> dict[str, Any]:
     """What stands in a tree's objects: for each field, which object it is and, of a setting, how it is written."""
     found = {}
     for owner, value in given.items():
@@ -137,43 +137,43 @@ def fields_of(given: dict[str, Any]) -> dict[str, Any]:
     return found
 
 
-def misbuilt(given: dict[str, Any], results: tuple[Any, ...]) -> Iterator[Finding]:
+def _misbuilt(given: dict[str, Any], results: tuple[Any, ...]) -> Iterator[Finding]:
     """What is not built as it must be: a gradient like its layer, dx like x, the observed layer like the layer."""
     first, second = list(given.values())[:2]
     slope = results[1]
-    if slope is not None and shapes_of(slope) != shapes_of(second):
-        yield Finding(f"backward gives {built(slope)}, but what went in was {built(second)}")
+    if slope is not None and _shapes_of(slope) != _shapes_of(second):
+        yield Finding(f"backward gives {_built(slope)}, but what went in was {_built(second)}")
     if "layer" not in given:
         return
     grad, after = results[2:4]
-    if type(after) is not type(first) or shapes_of(after) != shapes_of(first):
-        yield Finding(f"observe gives {built(after)}, but the layer is {built(first)}")
+    if type(after) is not type(first) or _shapes_of(after) != _shapes_of(first):
+        yield Finding(f"observe gives {_built(after)}, but the layer is {_built(first)}")
     if grad is None:
         return
-    if type(grad) is not type(first) or not shapes_of(grad).items() <= shapes_of(first).items():
-        yield Finding(f"backward gives {built(grad)} as gradient, but the layer is {built(first)}")
+    if type(grad) is not type(first) or not _shapes_of(grad).items() <= _shapes_of(first).items():
+        yield Finding(f"backward gives {_built(grad)} as gradient, but the layer is {_built(first)}")
 
 
-def named(values: dict[str, Any]) -> dict[str, Any]:
+def _named(values: dict[str, Any]) -> dict[str, Any]:
     """Every array by its name: "y", "y.1" of a tuple, "grad.0.W" of a tree.  None has none."""
     found: dict[str, Any] = {}
     for name, value in values.items():
         if isinstance(value, Tree):
             found |= {f"{name}.{leaf}": a for leaf, a in named_leaves(value).items()}
         elif isinstance(value, tuple | list):
-            found |= named({f"{name}.{i}": item for i, item in enumerate(value)})
+            found |= _named({f"{name}.{i}": item for i, item in enumerate(value)})
         elif value is not None:
             found[name] = value
     return found
 
 
-def shapes_of(value: Any) -> dict[str, tuple[int, ...]]:
-    return {name.removeprefix("."): tuple(a.shape) for name, a in named({"": value}).items()}
+def _shapes_of(value: Any) -> dict[str, tuple[int, ...]]:
+    return {name.removeprefix("."): tuple(a.shape) for name, a in _named({"": value}).items()}
 
 
-def built(value: Any) -> str:
+def _built(value: Any) -> str:
     """How a value is built, in words: ``Affine (W (3, 4), b (4,))``, ``(5, 3)``."""
     if is_array(value):
         return str(tuple(value.shape))
-    parts = ", ".join(f"{name} {shape}" for name, shape in shapes_of(value).items())
+    parts = ", ".join(f"{name} {shape}" for name, shape in _shapes_of(value).items())
     return f"{type(value).__name__} ({parts})"
