@@ -585,6 +585,14 @@ def test_a_library_that_cannot_be_imported_is_named(monkeypatch: pytest.MonkeyPa
     assert "`if x > 0:`" in report.left_out["jax"]
 
 
+def test_a_device_that_is_not_there_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An older array-api-strict has no no_float64."""
+    installed("strict-no_float64")
+    monkeypatch.setitem(BACKENDS, "strict-no_float64", ("array_api_strict", "no_float63"))
+    report = assert_portable(Silent(), X, backends=["strict-no_float64"])
+    assert "no_float63" in report.left_out["strict-no_float64"]
+
+
 def test_what_does_not_run_on_numpy_is_tried_nowhere_else() -> None:
     class Torchs(mt.Layer):
         def forward(self, x):
