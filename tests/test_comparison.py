@@ -12,7 +12,7 @@ from conftest import Target, assert_close, to_numpy
 import martlet as mt
 from martlet.testing import Comparison, compare_backends
 from martlet.testing.comparison import Run
-from martlet.testing.differences import aligned, difference, in_short, worst
+from martlet.testing.parity import aligned, difference, in_short, worst
 
 X, T = mt.datasets.spiral(10, dtype="float64")
 

@@ -46,7 +46,7 @@ LADDER = [
     ["step", "stopping"],
     ["diagnosis"],
     ["training", "advice"],
-    ["testing.targets", "testing.differences", "testing.traps"],
+    ["testing.targets", "testing.parity", "testing.traps"],
     ["testing.subject"],
     ["testing.trial"],
     ["testing.portable", "testing.comparison"],

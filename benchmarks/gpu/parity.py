@@ -97,9 +97,9 @@ def arrays(value: Any) -> list[np.ndarray]:
 
 def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> list[float | str]:
     """Absolute and relative, as the library's own comparison takes it, in what JSON can hold: it has no infinity."""
-    from martlet.testing import differences
+    from martlet.testing import parity
 
-    return [x if np.isfinite(x) else "inf" for x in differences.difference(found, expected)]
+    return [x if np.isfinite(x) else "inf" for x in parity.difference(found, expected)]
 
 
 def beyond(lines: list[dict[str, Any]]) -> list[str]:

@@ -30,7 +30,7 @@ from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.memory import place_of
 from martlet.optimizers import Optimizer
-from martlet.testing.differences import aligned, difference, in_short
+from martlet.testing.parity import aligned, difference, in_short
 from martlet.testing.targets import exact_jax, on_host
 from martlet.training import fit
 from martlet.tree import leaves

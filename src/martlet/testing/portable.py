@@ -15,7 +15,7 @@ from typing import Any
 from martlet.backend import BackendUnavailable, describe
 from martlet.layer import Layer
 from martlet.loss import Loss
-from martlet.testing.differences import aligned, in_short
+from martlet.testing.parity import aligned, in_short
 from martlet.testing.subject import subject_of
 from martlet.testing.targets import BACKENDS, Target
 from martlet.testing.traps import Finding

@@ -24,7 +24,7 @@ from martlet.backend import (
     namespace,
     to_numpy,
 )
-from martlet.testing.differences import BOUNDS, difference, scale, worst
+from martlet.testing.parity import BOUNDS, difference, scale, worst
 from martlet.testing.subject import Subject, trees_in
 from martlet.testing.targets import Target, on_host
 from martlet.testing.traps import ELSEWHERE, IN_PLACE, NUMPYS, WIDE, Finding, found_in
