@@ -96,21 +96,10 @@ def arrays(value: Any) -> list[np.ndarray]:
 
 
 def difference(found: list[np.ndarray], expected: list[np.ndarray]) -> list[float | str]:
-    """The largest absolute difference of a row, and the same in units of the largest number that is expected in it.
+    """Absolute and relative, as the library's own comparison takes it, in what JSON can hold: it has no infinity."""
+    from martlet.testing import parity
 
-    Not of each array's own: what should be zero, such as the gradient of a bias before BatchNorm, is all rounding.
-    """
-    if [(a.shape, a.dtype) for a in found] != [(b.shape, b.dtype) for b in expected]:
-        raise ValueError("shapes or dtypes differ")
-    gap = size = 0.0
-    for a, b in zip(found, expected, strict=True):
-        a, b = a.astype(np.float64), b.astype(np.float64)
-        with np.errstate(invalid="ignore"):
-            gaps = np.where((a == b) | (np.isnan(a) & np.isnan(b)), 0.0, np.abs(a - b))
-        gap = max(gap, float(np.max(np.where(np.isnan(gaps), np.inf, gaps), initial=0.0)))
-        size = max(size, float(np.max(np.abs(b), where=np.isfinite(b), initial=0.0)))
-    relative = gap / size if size else np.inf if gap else 0.0
-    return [x if np.isfinite(x) else "inf" for x in (gap, relative)]  # JSON has no infinity
+    return [x if np.isfinite(x) else "inf" for x in parity.difference(found, expected)]
 
 
 def beyond(lines: list[dict[str, Any]]) -> list[str]:

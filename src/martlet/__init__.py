@@ -3,7 +3,9 @@
 Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`` to see what a layer is.
 """
 
-from martlet import datasets, initializers, plot, schedules, testing
+from typing import TYPE_CHECKING, Any
+
+from martlet import datasets, initializers, plot, schedules
 from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
@@ -66,7 +68,20 @@ from martlet.stopping import EarlyStopping
 from martlet.training import History, fit
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
+if TYPE_CHECKING:
+    from martlet import testing
+
 __version__ = "0.1.0"
+
+
+def __getattr__(name: str) -> Any:
+    """``martlet.testing`` is loaded when it is used: who only runs a network does not wait for it."""
+    if name != "testing":
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import martlet.testing
+
+    return martlet.testing
+
 
 __all__ = [
     "ELU",

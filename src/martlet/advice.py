@@ -70,7 +70,7 @@ class Advice:
         lines = ["batch size  " + "  ".join(f"{name:>{width}}" for name in names) + "   fastest"]
         for size in self.batch_sizes:
             times = [self.seconds[name].get(size) for name in names]
-            cells = ["no room" if seconds is None else _readable(seconds) for seconds in times]
+            cells = ["no room" if seconds is None else readable(seconds) for seconds in times]
             lines.append(
                 f"{size:>10,}  " + "  ".join(f"{cell:>{width}}" for cell in cells) + f"   {self.fastest(size)}"
             )
@@ -175,7 +175,7 @@ def _take(a: Any, rows: Any) -> Any:
     return namespace(to_numpy(a)).take(to_numpy(a), rows, axis=0)
 
 
-def _readable(seconds: float) -> str:
+def readable(seconds: float) -> str:
     """Three digits and a unit."""
     for unit, scale in (("s", 1.0), ("ms", 1e3), ("µs", 1e6)):
         if seconds * scale >= 1.0:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import importlib
-import importlib.metadata
 from collections.abc import Iterable
 from contextlib import AbstractContextManager, nullcontext
 from types import ModuleType
@@ -31,10 +30,12 @@ class Library:
 
     def version(self) -> str | None:
         """The installed version, without importing the library; None where it is not installed."""
+        from importlib import metadata  # which imports e-mail and sockets, for those who ask
+
         for distribution in self.distributions:
             try:
-                return importlib.metadata.version(distribution)
-            except importlib.metadata.PackageNotFoundError:
+                return metadata.version(distribution)
+            except metadata.PackageNotFoundError:
                 pass
         return None
 

@@ -6,7 +6,6 @@ PyTorch and JAX are exact to rounding; differences need no library but NumPy.
 
 from __future__ import annotations
 
-from contextlib import AbstractContextManager
 from typing import Any
 
 import numpy as np
@@ -14,6 +13,7 @@ import numpy as np
 from martlet.backend import Array, Backend, namespace
 from martlet.testing.agreement import Expected
 from martlet.testing.differences import Function, arrays_of, by_differences
+from martlet.testing.targets import exact_jax
 
 # ---------------------------------------------------------------------------------------- autograd
 
@@ -37,9 +37,8 @@ def by_jax(f: Function) -> list[np.ndarray]:
     """JAX's autograd.  Its 64 bits are switched on for this calculation only."""
     backend = Backend("jax")
     import jax
-    import jax.experimental
 
-    with _64_bits(jax):
+    with exact_jax(backend):
         arrays = [backend.asarray(x) for x in f.arrays]
 
         def value(wanted: list[Any]) -> Any:
@@ -50,11 +49,6 @@ def by_jax(f: Function) -> list[np.ndarray]:
 
         slopes = jax.grad(value)([arrays[place] for place in f.places]) if f.places else []
         return [np.array(s) for s in slopes]
-
-
-def _64_bits(jax: Any) -> AbstractContextManager[Any]:
-    where = jax if hasattr(jax, "enable_x64") else jax.experimental  # there before JAX 0.8
-    return where.enable_x64(True)
 
 
 def _total(f: Function, arrays: list[Array], backend: Backend) -> Any:
