@@ -101,7 +101,6 @@ LAYERS = [
         lambda rng, s: (mt.Dropout.init(0.4, rng), rng.standard_normal((s.n, *s.sample))),
         together=BY_PLACE,
         exact=True,
-        bounded=True,
     ),
     LayerFamily(
         "BatchNorm",

@@ -14,11 +14,16 @@ def assert_near(got: Any, wanted: Any, xp: Target, units: float = 0.0, width: st
     """The same structure and numbers; these to so many units in the last place of each array's largest, or of 1."""
     (here, _), (there, _) = take_apart(got), take_apart(wanted)
     assert len(here) == len(there)
-    eps = {"bfloat16": 2.0**-7}.get(width or xp.double) or float(np.finfo(width or xp.double).eps)
+    eps = epsilon(width or xp.double)
     for a, b in zip(map(mt.to_numpy, here), map(mt.to_numpy, there), strict=True):
         assert a.shape == b.shape
         scale = 1.0 + np.max(np.abs(b.astype("float64")), initial=0.0)
         np.testing.assert_allclose(a.astype("float64"), b.astype("float64"), rtol=0.0, atol=units * eps * scale)
+
+
+def epsilon(width: str) -> float:
+    """The distance from 1 to the next number."""
+    return 2.0**-7 if width == "bfloat16" else float(np.finfo(width).eps)
 
 
 def each(function: Any, *values: Any) -> Any:
