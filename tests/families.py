@@ -39,8 +39,11 @@ class LayerFamily:
     least: int = 0  # the fewest samples it takes
     together: str = ""  # why a row of y is not made from the same row of x alone
     exact: bool = False  # each number is rounded once, or added up in a fixed order: the same bits in every layout
-    steep: bool = False  # a rounding within it can be magnified to any size
+    units: float = 100.0  # of the last place: by how much the order of its sums may change a result
     bounded: bool = False  # works element by element or row by row, and finite numbers stay finite
+
+    def fitting(self, sizes: Sizes) -> Sizes:
+        return sizes._replace(n=max(sizes.n, self.least))
 
 
 @dataclass(frozen=True)
@@ -161,9 +164,9 @@ LAYERS = [
     LayerFamily(
         "the catalogue at work",
         lambda rng, s: (network(rng), rng.standard_normal((s.n, 3))),
-        least=2,
+        least=5,  # batch normalization of two rows is a step from -1 to 1
         together=f"{STATISTICS}, and {BY_PLACE}",
-        steep=True,
+        units=1e6,  # two normalizations in a row magnify a rounding
     ),
     LayerFamily("tied weights", with_rows(lambda rng, s: Tied(rng.standard_normal((s.d, s.h))))),
     LayerFamily("a user's layer", lambda rng, s: (custom(rng), rng.standard_normal((s.n, 3)))),
