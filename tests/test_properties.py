@@ -51,7 +51,7 @@ def test_every_layer_has_a_family() -> None:
 
 @pytest.mark.eager
 @families
-@for_all(40, seed=seeds, sizes=sizes, picks=picks)
+@for_all(30, seed=seeds, sizes=sizes, picks=picks)
 def test_the_layout_is_not_part_of_the_value(
     family: LayerFamily, xp: Target, seed: int, sizes: Sizes, picks: list[int]
 ) -> None:
@@ -68,7 +68,7 @@ def test_the_layout_is_not_part_of_the_value(
 
 
 @families
-@for_all(40, seed=seeds, sizes=sizes, a=factors, b=factors)
+@for_all(30, seed=seeds, sizes=sizes, a=factors, b=factors)
 def test_backward_is_linear(family: LayerFamily, xp: Target, seed: int, sizes: Sizes, a: float, b: float) -> None:
     """And it may be called again: the cache is not used up."""
     layer, x, first = draw(family, seed, sizes)
@@ -86,7 +86,7 @@ def test_backward_is_linear(family: LayerFamily, xp: Target, seed: int, sizes: S
 
 @pytest.mark.eager
 @families
-@for_all(40, seed=seeds, sizes=sizes, cut=st.integers(2, 99))
+@for_all(30, seed=seeds, sizes=sizes, cut=st.integers(2, 99))
 def test_rows_are_alone(family: LayerFamily, xp: Target, seed: int, sizes: Sizes, cut: int) -> None:
     """A batch in another order gives its outputs in that order, a batch in two gives both, and gradients add up."""
     if family.together:
@@ -110,7 +110,7 @@ def test_rows_are_alone(family: LayerFamily, xp: Target, seed: int, sizes: Sizes
 
 @pytest.mark.eager
 @families
-@for_all(40, seed=seeds, sizes=sizes)
+@for_all(30, seed=seeds, sizes=sizes)
 def test_backward_is_the_slope_in_every_direction(family: LayerFamily, xp: Target, seed: int, sizes: Sizes) -> None:
     """Against autograd array by array, to rounding; without one, along a random direction in x and all parameters."""
     layer, x, dout = draw(family, seed, sizes)
@@ -150,7 +150,7 @@ def slope_along(way: list[Any], layer: mt.Layer, x: Any, dout: Any) -> float:
 
 @pytest.mark.eager
 @families
-@for_all(40, seed=seeds, sizes=sizes, pick=st.integers(0, 5))
+@for_all(30, seed=seeds, sizes=sizes, pick=st.integers(0, 5))
 def test_a_narrow_result_is_the_wide_one_rounded(
     family: LayerFamily, xp: Target, seed: int, sizes: Sizes, pick: int
 ) -> None:
@@ -164,7 +164,7 @@ def test_a_narrow_result_is_the_wide_one_rounded(
 
 @pytest.mark.eager
 @pytest.mark.parametrize("family", [f for f in LAYERS if f.bounded], ids=lambda family: family.name)
-@for_all(50, seed=seeds, sizes=sizes, pick=st.integers(0, 11))
+@for_all(40, seed=seeds, sizes=sizes, pick=st.integers(0, 11))
 def test_finite_numbers_stay_finite(family: LayerFamily, xp: Target, seed: int, sizes: Sizes, pick: int) -> None:
     """However large or small: nothing overflows, no warning is given, and a row among others is what it is alone."""
     widths = (xp.double, *narrower(xp))
