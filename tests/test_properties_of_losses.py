@@ -7,11 +7,11 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Target, to_numpy
-from families import LOSSES, LossFamily, Sizes
 from hypothesis import strategies as st
-from layouts import assert_untouched, lay_out, picks
-from nearness import assert_near, each, narrower, widened
-from strategies import anywhere, factors, filled, for_all, seeds
+from properties.families import LOSSES, LossFamily, Sizes
+from properties.layouts import assert_untouched, lay_out, picks
+from properties.nearness import assert_near, each, narrower, widened
+from properties.strategies import anywhere, factors, filled, for_all, seeds
 
 import martlet as mt
 

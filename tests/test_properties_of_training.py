@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 from cases import OPTIMIZERS, OptimizerCase, affine, batch_norm
 from conftest import Target, take_apart, to_numpy
-from families import Sizes
 from hypothesis import strategies as st
-from layouts import assert_untouched, lay_out, picks
-from nearness import assert_near, each, narrower
-from strategies import arrays, filled, for_all, seeds, trees
+from properties.families import Sizes
+from properties.layouts import assert_untouched, lay_out, picks
+from properties.nearness import assert_near, each, narrower
+from properties.strategies import arrays, filled, for_all, seeds, trees
 
 import martlet as mt
 from martlet.tree import learned

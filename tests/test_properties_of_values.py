@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import Target, to_numpy
-from families import Sizes
 from hypothesis import strategies as st
-from nearness import assert_near, narrower
-from strategies import filled, for_all, seeds, streams, trees
+from properties.families import Sizes
+from properties.nearness import assert_near, narrower
+from properties.strategies import filled, for_all, seeds, streams, trees
 
 import martlet as mt
 from martlet.functions import one_hot

@@ -4,7 +4,7 @@ A law is a test with ``@for_all(examples, name=strategy, …)`` on it.  NumPy ta
 where a call is dearer or has to be compiled, it is a share of them.  The examples are the same in every run.  To
 hunt with others, twenty times as many and different each time:
 
-    MARTLET_EXAMPLES=20 pytest tests/test_properties.py
+    MARTLET_EXAMPLES=20 pytest tests/test_properties_of_layers.py
 
 What it finds is printed with all its arguments, made as small as may be: enough to write a test from.
 """
@@ -20,11 +20,11 @@ from typing import Any
 
 import numpy as np
 from conftest import Target
-from families import Sizes
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 import martlet as mt
+from properties.families import Sizes
 
 # The examples of a law on NumPy are these shares of it elsewhere: what an example costs there.
 SHARES = {"numpy": 1.0, "numpy-readonly": 0.5, "strict-device1": 0.2, "strict-no_float64": 0.2, "torch": 0.25}
