@@ -60,6 +60,42 @@ def jitted(function: Callable[..., Any], *arrays: Any) -> Any:
     return jax.jit(function)(*arrays)
 
 
+# ---------------------------------------------------------------------------------------- gradients
+
+
+@section
+def gradients() -> Iterator[str]:
+    """Hand-written gradients beside each oracle's, for every row of tests/cases.py, in float64."""
+    from cases import LAYERS, LOSSES
+    from conftest import to_numpy
+    from test_laws import draw, draw_loss
+
+    from martlet.testing.lifted import as_layer
+    from martlet.testing.oracles import differentiate
+    from martlet.testing.parity import difference
+    from martlet.testing.witness import Record
+
+    oracles = [*installed("torch", "jax"), "differences"]
+    subjects = [(case.name, *draw(case)) for case in LAYERS]
+    for case in LOSSES:
+        loss, y, t, weight, dout = draw_loss(case, "mean")
+        subjects.append((f"{case.name}, weighted", as_layer(loss, t, weight, None), y, dout))
+    rows = []
+    for name, layer, x, dout in subjects:
+        record = Record(layer, "", x, dout=dout)
+        record.dx, record.grad = to_numpy(layer.backward(layer.forward(x)[1], dout))
+        count = sum(g.size for g in record.gradients())
+        if not count:
+            continue
+        found = []
+        for oracle in oracles:
+            found.append(difference(record.gradients(), differentiate(oracle, record.function()).values)[1])
+        rows.append((name, count, *(f"{apart:.0e}" if apart else "0" for apart in found)))
+    yield on_what(*oracles[:-1])
+    yield ""
+    yield from table(("layer or loss", "numbers differentiated", *oracles), rows)
+
+
 # ------------------------------------------------------------------------------------------- digits
 
 
@@ -150,6 +186,24 @@ def own_functions(library: str) -> dict[str, Callable[..., Any]]:
         "softplus": lambda x: np.logaddexp(x, 0.0),
         "GELU": lambda x: x * special.ndtr(x),
     }
+
+
+# ------------------------------------------------------------------------------ the same curve everywhere
+
+
+@section
+def backends() -> Iterator[str]:
+    """The lessons' spiral network trained from one seed on every backend of this machine."""
+    rng = np.random.default_rng(0)
+    model = mt.Sequential(mt.Affine.init(2, 10, rng), mt.Sigmoid(), mt.Affine.init(10, 3, rng))
+    x, t = mt.datasets.spiral(dtype="float64")
+    yield on_what(*installed("torch", "jax", "array_api_strict"))
+    for dtype in ("float64", "float32"):
+        compared = mt.testing.compare_backends(
+            model, mt.SoftmaxWithLoss(), mt.SGD(lr=1.0), x, t, epochs=100, batch_size=30, dtype=dtype
+        )
+        yield ""
+        yield from ("```", *str(compared).splitlines(), "```")
 
 
 # ------------------------------------------------------------------------------------ other libraries

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -10,6 +9,7 @@ from typing import Any
 import numpy as np
 
 import martlet as mt
+from martlet.testing import parity
 
 
 @dataclass(frozen=True)
@@ -30,14 +30,11 @@ class Row:
 
 
 def difference(ours: Any, theirs: Any) -> float:
-    """The largest |ours - theirs|, in units of the largest |theirs|.  NaN on either side counts as infinite."""
+    """The largest |ours - theirs|, in units of the largest |theirs|.  NaN where there is none counts as infinite."""
     a, b = (np.asarray(mt.to_numpy(x)).astype("float64") for x in (ours, theirs))
     if a.shape != b.shape:
         raise ValueError(f"ours has shape {a.shape}, theirs {b.shape}")
-    if a.size == 0:
-        return 0.0
-    apart = float(np.abs(a - b).max() / (np.abs(b).max() or 1.0))
-    return math.inf if math.isnan(apart) else apart
+    return parity.difference([a], [b])[1]
 
 
 def largest(name: str, pairs: Iterable[tuple[str, Any, Any]], limit: float) -> Row:
