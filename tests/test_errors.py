@@ -6,7 +6,9 @@ The calls are rows of the tables in ``tests/mistakes/``.
 from __future__ import annotations
 
 import re
+import traceback
 from collections.abc import Callable
+from types import ModuleType
 from typing import Any
 
 import numpy as np
@@ -35,6 +37,101 @@ def test_a_bad_call_is_explained_and_changes_nothing(row: Row, xp: Target) -> No
     assert "torch.Size" not in message
     assert len(message) < 500
     assert given.unchanged()
+
+
+# What has no mistake to make: it is given back, raised or derived from, takes nothing, or passes on whatever comes.
+BLAMELESS = {
+    *("Array", "History", "Split", "BackendUnavailable", "NotFinite", "OutOfMemory"),
+    *("Layer", "Loss", "Optimizer", "Transform", "Tree", "Schedule", "Numbered"),
+    *("available_backends", "zeros", "glorot", "he", "kept", "Identity"),
+}
+VERBS = {mt.Layer: ("forward", "backward"), mt.Loss: ("forward", "backward"), mt.Optimizer: ("init", "update")}
+
+
+def public() -> dict[str, Any]:
+    """Everything public that can be called, by its name; the modules' own functions and classes too."""
+    found = {}
+    for name in mt.__all__:
+        thing = getattr(mt, name)
+        inside = vars(thing) if isinstance(thing, ModuleType) else {}
+        found |= {n: x for n, x in inside.items() if n[0] != "_" and getattr(x, "__module__", "") == thing.__name__}
+        found[name] = thing
+    return {name: thing for name, thing in found.items() if callable(thing) and name not in BLAMELESS}
+
+
+def who_must_complain() -> set[str]:
+    """The functions, the verbs of layers, losses and optimizers, and what the other classes are made with."""
+    wanted = set()
+    for name, thing in public().items():
+        kind = next((kind for kind in VERBS if isinstance(thing, type) and issubclass(thing, kind)), None)
+        made = "fastest" if thing is mt.Advice else "__post_init__"
+        verbs = VERBS[kind] if kind else (made,)
+        wanted |= {f"{name}.{verb}" for verb in verbs} if isinstance(thing, type) else {name}
+    return wanted
+
+
+def who_complains(row: Row, xp: Target) -> set[str]:
+    """The functions and methods that the exception went through: "fit", "Affine.forward"."""
+    try:
+        with pytest.raises(row.error) as caught:
+            row.call(Given(xp))
+    except pytest.skip.Exception:  # it needs a second device
+        return set()
+    found = set()
+    for frame, _ in traceback.walk_tb(caught.value.__traceback__):
+        code, it = frame.f_code, frame.f_locals.get("self")
+        found.add(code.co_name if it is None else f"{type(it).__name__}.{code.co_name}")
+    return found
+
+
+def test_everything_public_has_its_mistakes_in_the_tables() -> None:
+    xp, complained = Target("numpy"), set()
+    for rows in TABLES.values():
+        for row in rows:
+            complained |= who_complains(row, xp)
+    assert sorted(who_must_complain() - complained) == []
+
+
+class Slip(mt.Layer):
+    """A layer whose author made mistakes of his own, of which the cache must not be accused."""
+
+    what: str
+
+    def forward(self, x):
+        return x, (x, 1.0)
+
+    def backward(self, cache, dout):
+        x, scale = cache
+        if self.what == "a word":
+            return dout * self.scale, None
+        if self.what == "a shape":
+            return dout @ x, None
+        first, second = dout[:, 0:1].shape, scale
+        a, b, c = first
+        return a + b + c, second
+
+
+@pytest.mark.parametrize(
+    ("what", "error", "words"),
+    [
+        ("a word", AttributeError, "'Slip' object has no attribute 'scale'"),
+        ("a shape", ValueError, "matmul"),
+        ("a length", ValueError, r"not enough values to unpack \(expected 3, got 2\)"),
+    ],
+)
+def test_a_mistake_inside_a_layer_is_not_put_on_the_cache(what: str, error: type[Exception], words: str) -> None:
+    layer = Slip(what)
+    x = np.ones((5, 3))
+    with pytest.raises(error, match=f"^{words}"):
+        layer.backward(layer.forward(x)[1], x)
+
+
+@pytest.mark.eager
+def test_the_accuracy_of_nan_is_nan(xp: Target) -> None:
+    given = Given(xp)
+    x = given.array(*[[0.0, 0.0, 0.0]] * 5, [float("nan"), 0.0, 0.0])
+    assert np.isnan(mt.accuracy(given.model, x, given.t))
+    assert np.isnan(mt.accuracy(given.regression, x, given.array(*[[1.0]] * 6)))
 
 
 @pytest.mark.parametrize("settings", ["", "class_weight", "label_smoothing"])

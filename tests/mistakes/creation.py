@@ -32,6 +32,22 @@ CREATION = [
     Row("a list for b", TypeError, "Affine b list", lambda g: mt.Affine(g.x(3, 1), [1.0])),
     Row("a string for W", TypeError, "MatMul W str", lambda g: mt.MatMul("W")),
     Row("objects for W", TypeError, "MatMul W object", lambda g: mt.MatMul(g.keep(objects(3, 4)))),
+    *(
+        Row(f"{what} for W", TypeError, f"MatMul arrays W {words}", lambda g, make=make: mt.MatMul(make(g)))
+        for what, words, make in (
+            ("an object", "object", lambda g: object()),
+            ("the keys of a dict", "dict_keys", lambda g: {"W": 1.0}.keys()),
+            ("the values of a dict", "dict_values", lambda g: {"W": 1.0}.values()),
+            ("bytes", "bytes", lambda g: b"W"),
+            ("a complex number", "complex", lambda g: 1j),
+            ("a memoryview", "memoryview", lambda g: memoryview(b"W")),
+            ("a layer", "Affine", lambda g: g.affine),
+            ("an optimizer", "SGD", lambda g: mt.SGD()),
+            ("an array's class", "type", lambda g: np.ndarray),
+        )
+    ),
+    Row("size 10⁴⁰⁰", ValueError, "Affine.init size most", lambda g: mt.Affine.init(3, 10**400, g.rng)),
+    Row("Branch(10³⁰)", ValueError, "Branch copies most", lambda g: mt.Branch(10**30)),
     Row("no rng", TypeError, "Affine.init rng Generator default_rng(0)", lambda g: mt.Affine.init(2, 3, 0)),
     Row("rng None", TypeError, "MatMul.init rng Generator default_rng(0)", lambda g: mt.MatMul.init(2, 3, None)),
     Row("rng not called", TypeError, "Affine.init rng", lambda g: mt.Affine.init(2, 3, np.random.default_rng)),

@@ -21,6 +21,11 @@ FUNCTIONS = [
     Row("one_hot, 3.0 classes", TypeError, "one_hot classes integer 3.0", lambda g: mt.one_hot(g.t, 3.0)),
     Row("one_hot of int32", ValueError, "dtype int32", lambda g: mt.one_hot(g.t, 3, "int32")),
     Row("namespace of a list", TypeError, "array list", lambda g: mt.namespace([1.0])),
+    Row("backend_of a list", TypeError, "array list", lambda g: mt.backend_of([1.0])),
+    Row("backend_of a name", TypeError, "array numpy", lambda g: mt.backend_of("numpy")),
+    Row("one_hot, 10³⁰ classes", ValueError, "one_hot classes most", lambda g: mt.one_hot(g.t, 10**30)),
+    Row("softplus of integers", TypeError, "softplus x floating-point", lambda g: mt.softplus(g.t)),
+    Row("log_softmax of a list", TypeError, "log_softmax x array list", lambda g: mt.log_softmax([1.0])),
     Row("to_numpy of a list", TypeError, "array list", lambda g: mt.to_numpy([1.0])),
     Row("to_numpy of None", TypeError, "array None", lambda g: mt.to_numpy(None)),
 ]

@@ -203,6 +203,17 @@ LOSSES = [
         lambda g: mt.MeanSquaredError("average")),
     Row("reduction None", ValueError, "SoftmaxWithLoss reduction mean None",
         lambda g: mt.SoftmaxWithLoss(reduction=None)),
+    *(
+        Row(f"{loss.__name__}: dout {what}", error, f"{loss.__name__} dout {words}",
+            lambda g, loss=loss, dout=dout: g.scaled(loss(), dout(g)))
+        for loss in (mt.MeanSquaredError, mt.Huber, mt.SigmoidWithLoss, mt.SoftmaxWithLoss)
+        for what, error, words, dout in (
+            ("(6, 3) for a mean", ValueError, "(6, 3) ()", lambda g: g.x(6, 3)),
+            ("a word", TypeError, "array str", lambda g: "1.0"),
+            ("a number's array of float64", TypeError, "float64 float32", lambda g: g.x(dtype="float64")),
+            ("a complex number", TypeError, "array complex", lambda g: 1j),
+        )
+    ),
     Row("dout (5,) for 6 losses", ValueError, "SoftmaxWithLoss dout (5,) (6,)",
         lambda g: (loss := mt.SoftmaxWithLoss("none")).backward(loss.forward(g.x(6, 3), g.t)[1], g.x(5))),
     Row("dout (6, 1) for (6, 3)", ValueError, "MeanSquaredError dout (6, 1) (6, 3)",

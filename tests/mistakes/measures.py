@@ -2,8 +2,16 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import martlet as mt
-from mistakes.row import EITHER, Row
+from mistakes.row import EITHER, Given, Row
+
+
+def where(g: Given, **changes: Any) -> Any:
+    call = {"model": g.model, "loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "x": g.x(6, 3), "t": g.t}
+    return mt.where_to_run(**call | {"batch_sizes": (2,), "seconds": 0.0} | changes)
+
 
 # fmt: off
 MEASURES = [
@@ -101,4 +109,32 @@ MEASURES = [
     Row("batches: devices", TypeError, "batches t x CPU_DEVICE", lambda g: g.batches(t=g.elsewhere(g.t))),
     Row("batches: weight's library", TypeError, "batches weight x numpy",
         lambda g: g.batches(weight=g.foreign(g.x(6)))),
+    Row("where_to_run: model a class", TypeError, "where_to_run model Layer", lambda g: where(g, model=mt.Affine)),
+    Row("where_to_run: loss none", ValueError, "where_to_run loss reduction none",
+        lambda g: where(g, loss=mt.SoftmaxWithLoss("none"))),
+    Row("where_to_run: optimizer a name", TypeError, "where_to_run optimizer Optimizer adam",
+        lambda g: where(g, optimizer="adam")),
+    Row("where_to_run: x a list", TypeError, "where_to_run x array list", lambda g: where(g, x=[[1.0, 2.0, 3.0]])),
+    Row("where_to_run: samples", ValueError, "where_to_run samples x 5 t 6", lambda g: where(g, x=g.x(5, 3))),
+    *(
+        Row(f"where_to_run: {name} {what}", error, f"where_to_run {words}",
+            lambda g, name=name, make=make: where(g, **{name: make(g)}))
+        for name, what, error, words, make in (
+            ("batch_sizes", "a number", TypeError, "batch_sizes integers int", lambda g: 32),
+            ("batch_sizes", "a word", TypeError, "batch_sizes integers str", lambda g: "32"),
+            ("batch_sizes", "bytes", TypeError, "batch_sizes integers bytes", lambda g: b"32"),
+            ("batch_sizes", "a number's array", TypeError, "batch_sizes integers array", lambda g: g.x()),
+            ("batch_sizes", "nothing", ValueError, "batch_sizes empty", lambda g: ()),
+            ("batch_sizes", "0", ValueError, "size 1 0", lambda g: (0,)),
+            ("batch_sizes", "2.0", TypeError, "size integer 2.0", lambda g: (2.0,)),
+            ("backends", "a name alone", TypeError, "backends names numpy", lambda g: "numpy"),
+            ("backends", "a Backend alone", TypeError, "backends names Backend", lambda g: g.xp.backend),
+            ("backends", "a number", TypeError, "backends names int", lambda g: 3),
+            ("seconds", "nan", ValueError, "seconds finite nan", lambda g: float("nan")),
+            ("seconds", "a word", TypeError, "seconds number str", lambda g: "1"),
+        )
+    ),
+    Row("where_to_run: backends unknown", ValueError, "backend nope numpy", lambda g: where(g, backends=["nope"])),
+    Row("a batch size that was not timed", ValueError, "Advice batch_size=8 (2,)",
+        lambda g: mt.Advice({"numpy": {2: 1e-3}}, {}).fastest(8)),
 ]

@@ -48,6 +48,13 @@ OPTIMIZERS = [
         for kind in OPTIMIZER_KINDS
     ),
     *(
+        Row(f"{kind.__name__}: init of {what}", TypeError, f"{kind.__name__}.init model Layer {words}",
+            lambda g, kind=kind, make=make: kind().init(make(g)))
+        for kind in OPTIMIZER_KINDS
+        for what, words, make in (("nothing", "None", lambda g: None), ("layers", "list", lambda g: [g.affine]),
+                                  ("an array", "array", lambda g: g.x(3, 4)))
+    ),
+    *(
         Row(f"schedule {what}", TypeError, f"Nesterov schedule Schedule {words}",
             lambda g, value=value: mt.Nesterov(schedule=value))
         for what, words, value in (

@@ -12,6 +12,11 @@ import martlet as mt
 from mistakes.row import Given, Row
 
 
+def tumours(**changes: Any) -> Any:
+    pytest.importorskip("sklearn")
+    return mt.datasets.breast_cancer(**changes)
+
+
 def boundary(g: Given, **changes: Any) -> Any:
     pytest.importorskip("matplotlib").use("Agg")
     return mt.plot.decision_boundary(**{"model": g.plane, "x": g.x(6, 2), "t": g.t, "resolution": 5} | changes)
@@ -42,6 +47,8 @@ PICTURES = [
     Row("xor: backend", ValueError, "backend nope numpy", lambda g: mt.datasets.xor(backend="nope")),
     Row("xor: backend a module", TypeError, "backend name", lambda g: mt.datasets.xor(backend=np)),
     Row("xor: dtype", ValueError, "dtype int32 float32", lambda g: mt.datasets.xor(dtype="int32")),
+    Row("breast_cancer: backend", ValueError, "backend nope numpy", lambda g: tumours(backend="nope")),
+    Row("breast_cancer: dtype", ValueError, "dtype int32 float32", lambda g: tumours(dtype="int32")),
     Row("loss_curve: no epochs", ValueError, "loss_curve loss", curve([])),
     Row("loss_curve: an empty history", ValueError, "loss_curve loss", curve(mt.History())),
     Row("loss_curve: a number", ValueError, "loss_curve loss list float", curve(0.5)),

@@ -31,6 +31,29 @@ TREES = [
         lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": True})),
     Row("replace: lr a string", TypeError, "replace lr array",
         lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": "0.1"})),
+    *(
+        Row(f"replace: lr {value!r:.5}", ValueError, f"replace lr finite float32 {words}",
+            lambda g, value=value: mt.replace(mt.SGD().init(g.affine), {"lr": value}))
+        for value, words in ((float("nan"), "nan"), (float("inf"), "inf"), (-float("inf"), "inf"), (1e300, "1e"),
+                             (np.float64("nan"), "nan"), (10**400, ""))
+    ),
+    *(
+        Row(f"replace: step {what}", ValueError, f"replace step {words}",
+            lambda g, value=value: mt.replace(mt.SGD().init(g.affine), {"step": value}))
+        for what, words, value in (("1.5", "integer 1.5", 1.5), ("nan", "int32 nan", float("nan")),
+                                   ("2⁴⁰", "int32 1099511627776", 2**40))
+    ),
+    Row("replace: lr an integer array", TypeError, "replace lr floating-point int32",
+        lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": g.words(1)[0, ...]})),
+    Row("replace: step an array of floats", TypeError, "replace step integer float32",
+        lambda g: mt.replace(mt.SGD().init(g.affine), {"step": g.x()})),
+    Row("replace: a transform's number nan", ValueError, "replace transforms.0.decay finite nan",
+        lambda g: mt.replace(DECAYED.init(g.affine), {"transforms.0.decay": float("nan")})),
+    Row("rebuild: an array", TypeError, "rebuild arrays list array", lambda g: mt.rebuild(g.affine, g.x(2, 3))),
+    Row("rebuild: None", TypeError, "rebuild arrays list None", lambda g: mt.rebuild(g.affine, None)),
+    Row("rebuild: a number", TypeError, "rebuild arrays list float", lambda g: mt.rebuild(g.affine, 1.0)),
+    Row("Backend: device an array", TypeError, "device array", lambda g: mt.Backend(g.xp.backend.name, device=g.x(2))),
+    Row("to a device that is an array", TypeError, "device array", lambda g: g.model.to(device=g.x(2))),
     Row("replace: lr (3,)", ValueError, "replace lr (3,) ()",
         lambda g: mt.replace(mt.SGD().init(g.affine), {"lr": g.x(3)})),
     Row("replace: lr (1,)", ValueError, "replace lr (1,) ()",

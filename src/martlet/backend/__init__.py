@@ -79,6 +79,8 @@ class Backend:
         xp = library.load()
         object.__setattr__(self, "lib", library)
         object.__setattr__(self, "xp", xp)
+        if is_array(self.device):
+            raise TypeError(f"device must be a name, or a device of the library's own, got {describe(self.device)}")
         if self.device is not None:
             object.__setattr__(self, "device", library.device(xp, self.device))
         if self.dtype is not None:

@@ -22,6 +22,7 @@ def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
 
 def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
     """The owner with each of its layers having seen its own cache; itself where none of them moved."""
+    check_tuple(owner, "cache", caches, len(owner.layers))
     after = None
     for i, layer in enumerate(owner.layers):
         new = layer.observe(caches[i])
@@ -94,6 +95,7 @@ class Parallel(Layer):
 
     def backward(self, cache, dout):
         check_tuple(self, "dout", dout, len(self.layers))
+        check_tuple(self, "cache", cache, len(self.layers))
         pairs = [layer.backward(*row) for layer, *row in zip(self.layers, cache, dout, strict=True)]
         return tuple(dx for dx, _ in pairs), self.gradient(layers=tuple(grad for _, grad in pairs))
 
