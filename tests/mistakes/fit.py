@@ -44,7 +44,7 @@ STEPS = [
     Row("train_step: state None", TypeError, "Momentum.update state Momentum.init", lambda g: g.step(state=None)),
     Row("train_step: another optimizer's state", TypeError, "Momentum.update state Momentum.init",
         lambda g: g.step(state=mt.Adam().init(g.model))),
-    Row("train_step: another model's state", ValueError, "Momentum.update state",
+    Row("train_step: another model's state", ValueError, "Momentum.update state 3 1 layers",
         lambda g: g.step(state=mt.Momentum().init(g.regression))),
     Row("train_step: a layer gives an array as its gradient", TypeError, "Raw gradient array",
         lambda g: g.step(model=(m := mt.Sequential(Raw(g.x(3, 3)))), state=mt.Momentum().init(m))),

@@ -33,7 +33,7 @@ FORWARD = [
     Row("Affine: x None", TypeError, "Affine x array None", lambda g: g.affine.forward(None)),
     Row("Affine: x a tuple", TypeError, "Affine x array tuple", lambda g: g.affine.forward((g.x(5, 3), g.x(5, 3)))),
     Row("Affine: x objects", TypeError, "Affine x object", lambda g: g.affine.forward(g.keep(objects(5, 3)))),
-    Row("Affine: x words", TypeError, "Affine x", lambda g: g.affine.forward(g.keep(np.full((5, 3), "a")))),
+    Row("Affine: x words", TypeError, "Affine x numbers", lambda g: g.affine.forward(g.keep(np.full((5, 3), "a")))),
     Row("Affine: x integers", TypeError, "Affine x int64 W float32",
         lambda g: g.affine.forward(g.cast(g.x(5, 3), "int64"))),
     Row("Affine: x booleans", TypeError, "Affine x bool W float32",

@@ -107,7 +107,7 @@ OPTIMIZERS = [
             lambda g, kind=kind: g.update(kind(), m := g.matmul, m, kind().init(mt.MatMul(g.x(1, 4)))))
         for kind in (mt.Nesterov, mt.AdaGrad, mt.RMSprop, mt.AdamW)
     ),
-    Row("a state without a peak", ValueError, "Adam.update state",
+    Row("a state without a peak", ValueError, "Adam.update state peak amsgrad=False amsgrad=True",
         lambda g: g.update(mt.Adam(amsgrad=True), m := g.model, m, mt.Adam().init(m))),
     *(
         Row(f"{kind.__name__}: a state of {what}", ValueError, f"{kind.__name__} {words}",
@@ -133,14 +133,14 @@ OPTIMIZERS = [
                            mt.Adam(amsgrad=True, schedule=mt.schedules.Cosine(steps=9)).init(m))),
     Row("state with a peak, in fit", ValueError, "fit state amsgrad=True peak",
         lambda g: g.fit(optimizer=mt.Adam(), state=g.keep(mt.Adam(amsgrad=True).init(g.model)))),
-    Row("a state without a mean", ValueError, "RMSprop.update state",
+    Row("a state without a mean", ValueError, "RMSprop.update state centered=False centered=True",
         lambda g: g.update(mt.RMSprop(centered=True), m := g.model, m, mt.RMSprop().init(m))),
     *(
         Row(f"{transform}: {what}", error, words, lambda g, transform=transform, call=call: call(
             g, mt.SGD(transforms=(transform,))))
         for transform in (mt.L2(decay=0.1), mt.ClipByNorm(limit=1.0), mt.ClipByValue(limit=1.0))
         for what, error, words, call in (
-            ("another model's gradient", ValueError, "SGD.update gradient",
+            ("another model's gradient", ValueError, "SGD.update gradient 1 3 layers",
              lambda g, sgd: g.update(sgd, g.model, g.regression)),
             ("another layer's gradient", TypeError, "SGD.update Affine MatMul",
              lambda g, sgd: g.update(sgd, g.affine, g.matmul)),
@@ -173,7 +173,7 @@ OPTIMIZERS = [
     Row("state None", TypeError, "SGD.update state SGD.init", lambda g: mt.SGD().update(g.affine, g.affine, None)),
     Row("state a class", TypeError, "SGD.update state SGD.init",
         lambda g: mt.SGD().update(g.affine, g.affine, mt.SGD.State)),
-    Row("another model's gradient", ValueError, "SGD.update gradient",
+    Row("another model's gradient", ValueError, "SGD.update gradient 1 3 layers",
         lambda g: g.update(mt.SGD(), g.model, g.regression)),
     Row("another layer's gradient", TypeError, "SGD.update Affine MatMul",
         lambda g: g.update(mt.SGD(), g.affine, g.matmul)),
@@ -193,13 +193,13 @@ OPTIMIZERS = [
         lambda g: g.update(mt.Momentum(), m := g.matmul, m, mt.Momentum().init(mt.MatMul(g.x(3, 2))))),
     Row("a state that would broadcast", ValueError, "Momentum.update state (1, 4) (3, 4)",
         lambda g: g.update(mt.Momentum(), m := g.matmul, m, mt.Momentum().init(mt.MatMul(g.x(1, 4))))),
-    Row("the state of another model", ValueError, "Adam.update state",
+    Row("the state of another model", ValueError, "Adam.update state 3 1 layers",
         lambda g: g.update(mt.Adam(), m := g.model, m, mt.Adam().init(g.regression))),
-    Row("the state of another layer", ValueError, "Adam.update state",
+    Row("the state of another layer", ValueError, "Adam.update state Affine MatMul",
         lambda g: g.update(mt.Adam(), m := g.affine, m, mt.Adam().init(g.matmul))),
-    Row("the state of a frozen model", ValueError, "Adam.update state",
+    Row("the state of a frozen model", ValueError, "Adam.update state MatMul NoneType",
         lambda g: g.update(mt.Adam(), m := g.matmul, m, mt.Adam().init(mt.Freeze(g.matmul)))),
-    Row("the state in another library", TypeError, "Momentum.update state",
+    Row("the state in another library", TypeError, "Momentum.update state model numpy",
         lambda g: g.update(mt.Momentum(), m := g.matmul, m, mt.Momentum().init(mt.MatMul(g.foreign(g.x(3, 4)))))),
     Row("the state on another device", TypeError, "SGD.update state model",
         lambda g: g.update(mt.SGD(), m := g.matmul, m, mt.SGD().init(mt.MatMul(g.elsewhere(g.x(3, 4)))))),
