@@ -323,19 +323,6 @@ def _learned(tree: Any) -> Any:
     return remake(tree, fields)
 
 
-def learned_leaves(tree: Any) -> Iterator[Array]:
-    """The learned arrays alone, for those who need no names."""
-    if isinstance(tree, tuple):
-        for item in tree:
-            yield from learned_leaves(item)
-    elif isinstance(tree, Tree) and tree._learns:
-        for name, is_learned in tree._leaves.items():
-            if is_learned and (leaf := getattr(tree, name)) is not None:
-                yield leaf
-        for name in tree._rest:
-            yield from learned_leaves(getattr(tree, name))
-
-
 class Unlike(ValueError):
     """Two trees that should be built alike are not."""
 

@@ -152,6 +152,9 @@ class Backend:
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""
+        for x in arrays:
+            if not is_array(x) or namespace(x) is not self.xp:
+                raise TypeError(f"synchronize: expected arrays of {self.name}, got {describe(x)}")
         self.lib.synchronize(arrays, self.device)
 
     def to_numpy(self, x: Array) -> np.ndarray:
