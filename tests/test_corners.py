@@ -191,3 +191,9 @@ def test_a_backend_waits_for_its_own_arrays_only(xp: Target) -> None:
     with pytest.raises(TypeError, match=f"synchronize: expected arrays of {xp.backend.name}, got list"):
         xp.backend.synchronize([1.0])
     np.testing.assert_array_equal(xp.backend.to_numpy(xp.asarray(np.ones(2))), np.ones(2))
+
+
+def test_a_seed_may_have_128_bits() -> None:
+    x, t = data()
+    losses = [fit_with(mt.Identity(), x, t, seed=seed)[1].loss for seed in (2**127 + 1, 2**127 + 1, 2**127 + 2)]
+    assert losses[0] == losses[1] != losses[2]

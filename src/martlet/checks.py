@@ -9,6 +9,7 @@ on arithmetic; whatever does not pass there, be it right or wrong, is looked at 
 from __future__ import annotations
 
 import functools
+import inspect
 import math
 import operator
 import re
@@ -173,8 +174,8 @@ def check_switch(owner: object, name: str, value: Any) -> None:
         raise TypeError(f"{owner_name(owner)}: {name} must be True or False, got {describe(value)}")
 
 
-def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
-    """A count is an integer of at least ``low``; True is not a count."""
+def check_count(owner: object, name: str, value: Any, low: int = 1, high: float = sys.maxsize) -> None:
+    """A count is an integer of at least ``low``; True is not a count, and no axis is as long as ``high``."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -183,8 +184,8 @@ def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
         raise TypeError(f"{owner_name(owner)}: {name} must be an integer, got {describe(value)}")
     if count < low:
         raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r:.40}")
-    if count > sys.maxsize:  # no axis is so long, and no loop
-        raise ValueError(f"{owner_name(owner)}: {name} must be at most {sys.maxsize:,}, got a number beyond it")
+    if count > high:
+        raise ValueError(f"{owner_name(owner)}: {name} must be at most {high}, got a larger number")
 
 
 def check_generator(owner: object, rng: Any, method: str = "standard_normal") -> None:
@@ -229,4 +230,5 @@ def _is_about_cache(error: Exception, backward: Any, cache: Any) -> bool:
         parts = cache if isinstance(cache, tuple) else ()
         return error.name is not None and any(error.obj is part for part in (cache, *parts))
     taken_apart = isinstance(error, LookupError) or re.search("unpack|subscript|iter", str(error)) is not None
-    return taken_apart and backward.__code__.co_varnames[1] in (frames[1].line or "")
+    parameters = inspect.signature(backward).parameters
+    return taken_apart and len(parameters) > 1 and list(parameters)[1] in (frames[1].line or "")

@@ -288,7 +288,7 @@ def _generator(seed: Any) -> np.random.Generator:
         return seed
     if hasattr(seed, "permutation"):
         raise TypeError(f"fit: seed must be an integer or a Generator of one's own, got {describe(seed)}")
-    check_count("fit", "seed", seed, 0)
+    check_count("fit", "seed", seed, 0, math.inf)
     return generator(seed)
 
 

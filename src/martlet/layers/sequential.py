@@ -22,10 +22,9 @@ def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
 
 def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
     """The owner with each of its layers having seen its own cache; itself where none of them moved."""
-    check_tuple(owner, "cache", caches, len(owner.layers))
     after = None
-    for i, layer in enumerate(owner.layers):
-        new = layer.observe(caches[i])
+    for i, (layer, cache) in enumerate(zip(owner.layers, caches, strict=True)):
+        new = layer.observe(cache)
         if new is not layer:
             after = after or list(owner.layers)
             after[i] = new
