@@ -83,6 +83,8 @@ OPTIMIZERS = [
             ("in transforms", "L2", ((mt.L2(decay=0.1),),)),
         )
     ),
+    Row("a rule that takes what is no number of its own", TypeError, "Mine.rule rate number",
+        lambda g: type("Mine", (mt.Optimizer,), {"rule": lambda self, p, g, rate: (p,), "__module__": __name__})),
     Row("a schedule without an lr", TypeError, "Unscheduled lr schedule",
         lambda g: Unscheduled(schedule=mt.schedules.Constant())),
     Row("L2: decay without a name", TypeError, "L2 positional", lambda g: mt.L2(0.1)),
