@@ -108,7 +108,8 @@ def fit(
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
     layer, and holds the model and the history from before that step.  Raises OutOfMemory where a step does
-    not fit, with a batch size that does.
+    not fit, with a batch size that does.  Ctrl-C ends the run at once and changes nothing; what is to outlive
+    it, a hook keeps.
     """
     check_kinds("fit", model=model, loss=loss, optimizer=optimizer)
     if not leaves(learned(model)):

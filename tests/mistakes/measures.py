@@ -1,4 +1,4 @@
-"""Metrics, and batches."""
+"""Metrics, batches, and the question where to run."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A training run: when to stop, what to measure after each epoch, and what the newer layers and losses check."""
+"""A training run: when to stop, what to measure after each epoch, words for x, weights of classes, states."""
 
 from __future__ import annotations
 
