@@ -85,6 +85,8 @@ def who_complains(row: Row, xp: Target) -> set[str]:
 
 
 def test_everything_public_has_its_mistakes_in_the_tables() -> None:
+    for library in ("array_api_strict", "matplotlib", "sklearn"):
+        pytest.importorskip(library)
     xp, complained = Target("numpy"), set()
     for rows in TABLES.values():
         for row in rows:

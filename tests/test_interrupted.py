@@ -24,7 +24,7 @@ import martlet as mt
 SOURCE = str(Path(mt.__file__).parent)
 OPERATIONS = ("BINARY", "UNARY", "COMPARE", "CONTAINS", "CALL", "FOR_ITER", "STORE_SUBSCR")
 
-Place = tuple[str, int, int]  # a file, a line of it, and which operation there (0 for the start of the line)
+Place = tuple[str, int, int]  # a file, a line of it, and which operation there (0 for a line without one)
 
 
 class Watch:
@@ -49,28 +49,29 @@ class Watch:
         if not code.co_filename.startswith(SOURCE):
             return None
         frame.f_trace_opcodes, frame.f_trace_lines = self.by == "operation", self.by == "line"
-        offsets = operations(code) if self.by == "operation" else ()
+        found = operations(code)
 
         def follow(frame: FrameType, event: str, argument: Any) -> Any:
-            if event == "line" or (event == "opcode" and frame.f_lasti in offsets):
+            if event == "line" or (event == "opcode" and frame.f_lasti in found):
                 self.count += 1
                 if self.count == self.number:
                     raise self.error("simulated")
                 if not self.number:
-                    self.places.append((code.co_filename, frame.f_lineno, frame.f_lasti * (event == "opcode")))
+                    operation = frame.f_lasti if event == "opcode" else int(frame.f_lineno in found.values())
+                    self.places.append((code.co_filename, frame.f_lineno, operation))
             return follow
 
         return follow
 
 
-_operations: dict[int, tuple[CodeType, frozenset[int]]] = {}
+_operations: dict[int, tuple[CodeType, dict[int, int]]] = {}
 
 
-def operations(code: CodeType) -> frozenset[int]:
-    """Where in a function's bytecode something is computed, called or taken: the places that can fail."""
+def operations(code: CodeType) -> dict[int, int]:
+    """Where in a function's bytecode something is computed, called or taken, and so can fail; and the line of each."""
     if id(code) not in _operations:  # the hash of a code is that of all its constants, and slow
-        found = frozenset(i.offset for i in dis.get_instructions(code) if i.opname.startswith(OPERATIONS))
-        _operations[id(code)] = code, found
+        every = [i for i in dis.get_instructions(code) if i.opname.startswith(OPERATIONS) and i.positions]
+        _operations[id(code)] = code, {i.offset: i.positions.lineno or 0 for i in every if i.positions}
     return _operations[id(code)][1]
 
 
@@ -126,11 +127,12 @@ STEPS: dict[str, Callable[[np.random.Generator], Step]] = {
         noisy(rng), mt.SigmoidWithLoss(pos_weight=np.array([1.0, 2.0])), mt.AdamW(amsgrad=True), NUMBERS, np.ones(5)
     ),
 }
+BY = ["line", "operation"] if sys.version_info < (3, 12) else ["line"]  # later ones do not report each operation
 STRIDE = {"numpy": 1, "torch": 11, "jax": 101}  # the text is the same everywhere, and only NumPy is quick
 
 
 @pytest.mark.eager
-@pytest.mark.parametrize("by", ["operation", "line"])
+@pytest.mark.parametrize("by", BY)
 @pytest.mark.parametrize("step", STEPS)
 def test_wherever_a_step_fails_nothing_has_changed(step: str, by: str, xp: Target) -> None:
     rng = np.random.default_rng(1)
@@ -194,9 +196,8 @@ def test_ctrl_c_ends_a_run_and_changes_nothing() -> None:
 def test_an_allocation_that_fails_in_a_run_is_out_of_memory_after_whole_epochs() -> None:
     run = short_run()
     before, expected, whole = bits(run.given), bits(run.call()[0]), set()
-    lines = {place[:2] for place in places_of(run.call, "operation")}
     for number, place in ends_of(places_of(run.call, "line")).items():
-        if place[:2] not in lines:  # nothing is allocated there
+        if not place[-1]:  # nothing is allocated there
             continue
         error = interrupted(run.call, "line", number, MemoryError)
         assert bits(run.given) == before, place
