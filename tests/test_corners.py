@@ -200,3 +200,13 @@ def test_a_seed_may_have_128_bits() -> None:
     x, t = data()
     losses = [fit_with(mt.Identity(), x, t, seed=seed)[1].loss for seed in (2**127 + 1, 2**127 + 1, 2**127 + 2)]
     assert losses[0] == losses[1] != losses[2]
+
+
+@pytest.mark.eager
+def test_a_model_moves_from_one_device_of_a_library_to_another(xp: Target) -> None:
+    if xp.backend.name != "array_api_strict":
+        pytest.skip("there is one device here")
+    model = xp.put(affine(np.random.default_rng(0), 3, 2), "float32")
+    there = model.to(device="CPU_DEVICE")
+    assert {str(mt.backend_of(x).device) for x in mt.leaves(there)} == {"array_api_strict.Device('CPU_DEVICE')"}
+    assert_close(there, model, rtol=0)

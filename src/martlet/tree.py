@@ -219,7 +219,7 @@ def leaves(tree: Tree | None) -> list[Array]:
 
 def rebuild(tree: T, arrays: Iterable[Array]) -> T:
     """The same tree around other arrays, given in the order of ``leaves``.  Bypasses ``__init__``."""
-    if not isinstance(arrays, Iterable) or is_array(arrays):
+    if not isinstance(arrays, Iterable) or hasattr(arrays, "shape"):
         raise TypeError(f"rebuild: arrays must be a list of arrays, got {describe(arrays)}")
     wanted, given = len(leaves(tree)), list(arrays)
     if len(given) != wanted:
