@@ -102,13 +102,14 @@ def where_to_run(
     """
     check_kinds("where_to_run", model=model, loss=loss, optimizer=optimizer)
     sizes = _sizes(batch_sizes)
+    wanted_backends = None if backends is None else _several("backends", "names", backends)
     check_number("where_to_run", "seconds", seconds, 0.0)
     place_data("where_to_run", model, loss, x, t)  # complains of what cannot be trained on
     found: dict[str, dict[int, float]] = {}
     left_out: dict[str, str] = {}
-    if backends is None:
-        backends = [name for name in available_backends() if name != "array_api_strict"]
-    for wanted in backends:
+    if wanted_backends is None:
+        wanted_backends = [name for name in available_backends() if name != "array_api_strict"]
+    for wanted in wanted_backends:
         try:
             home = as_backend(wanted)
         except BackendUnavailable as error:
@@ -129,10 +130,14 @@ def where_to_run(
     return Advice(found, left_out)
 
 
+def _several(name: str, what: str, values: Any) -> list[Any]:
+    if isinstance(values, str | bytes) or not isinstance(values, Iterable) or getattr(values, "shape", None) == ():
+        raise TypeError(f"where_to_run: {name} must be several {what}, got {describe(values)}")
+    return list(values)
+
+
 def _sizes(batch_sizes: Any) -> list[int]:
-    if isinstance(batch_sizes, str) or not isinstance(batch_sizes, Iterable):
-        raise TypeError(f"where_to_run: batch_sizes must be several integers, got {describe(batch_sizes)}")
-    sizes = list(batch_sizes)
+    sizes = _several("batch_sizes", "integers", batch_sizes)
     if not sizes:
         raise ValueError("where_to_run: batch_sizes is empty")
     for size in sizes:

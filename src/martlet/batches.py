@@ -75,8 +75,8 @@ def cut(
 def check_batches(owner: str, batch_size: Any, last: Any) -> None:
     """How data is to be cut: a size of at least 1, and what becomes of a short last batch."""
     check_count(owner, "batch_size", batch_size)
-    if last not in ("keep", "drop"):
-        raise ValueError(f'{owner}: last must be "keep" or "drop", got {last!r}')
+    if not (isinstance(last, str) and last in ("keep", "drop")):
+        raise ValueError(f'{owner}: last must be "keep" or "drop", got {describe(last)}')
 
 
 def check_samples(owner: str, **arrays: Any) -> int:

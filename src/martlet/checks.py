@@ -8,8 +8,14 @@ on arithmetic; whatever does not pass there, be it right or wrong, is looked at 
 
 from __future__ import annotations
 
+import functools
+import inspect
 import math
 import operator
+import re
+import sys
+import traceback
+from collections.abc import Callable
 from numbers import Real
 from types import ModuleType
 from typing import Any, NoReturn
@@ -168,8 +174,8 @@ def check_switch(owner: object, name: str, value: Any) -> None:
         raise TypeError(f"{owner_name(owner)}: {name} must be True or False, got {describe(value)}")
 
 
-def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
-    """A count is an integer of at least ``low``; True is not a count."""
+def check_count(owner: object, name: str, value: Any, low: int = 1, high: float = sys.maxsize) -> None:
+    """A count is an integer of at least ``low``; True is not a count, and no axis is as long as ``high``."""
     try:
         count = operator.index(value)
     except TypeError:
@@ -178,6 +184,8 @@ def check_count(owner: object, name: str, value: Any, low: int = 1) -> None:
         raise TypeError(f"{owner_name(owner)}: {name} must be an integer, got {describe(value)}")
     if count < low:
         raise ValueError(f"{owner_name(owner)}: {name} must be at least {low}, got {value!r:.40}")
+    if count > high:
+        raise ValueError(f"{owner_name(owner)}: {name} must be at most {high}, got a larger number")
 
 
 def check_generator(owner: object, rng: Any, method: str = "standard_normal") -> None:
@@ -186,3 +194,41 @@ def check_generator(owner: object, rng: Any, method: str = "standard_normal") ->
         raise TypeError(
             f"{owner_name(owner)}: rng must be a NumPy Generator, such as np.random.default_rng(0), got {describe(rng)}"
         )
+
+
+def reads_cache(backward: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's backward, with a sentence about the cache where Python's own exception says that it is another's.
+
+    Whether a cache is the right one is not asked, for that would cost more than many a layer.
+    """
+
+    @functools.wraps(backward)
+    def wrapper(self: object, cache: Any, dout: Any) -> Any:
+        try:
+            return backward(self, cache, dout)
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            if _is_about_cache(error, backward, cache):
+                complain_cache(self, cache, error)
+            raise
+
+    return wrapper
+
+
+def complain_cache(owner: object, cache: Any, error: Exception) -> NoReturn:
+    got = f"a tuple of {len(cache)}" if isinstance(cache, tuple) else describe(cache)
+    raise TypeError(
+        f"{owner_name(owner)}.backward: cache must be what forward gave for this batch, got {got} ({error})"
+    ) from error
+
+
+def _is_about_cache(error: Exception, backward: Any, cache: Any) -> bool:
+    """Whether a backward failed, in a line of its own, because its cache is not made as it expects."""
+    frames = traceback.extract_tb(error.__traceback__)
+    if len(frames) != 2:  # the wrapper and backward: what failed further in has explained itself
+        return False
+    if isinstance(error, AttributeError):
+        parts = cache if isinstance(cache, tuple) else ()
+        return error.name is not None and any(error.obj is part for part in (cache, *parts))
+    taken_apart = isinstance(error, LookupError) or re.search("unpack|subscript|iter", str(error)) is not None
+    parameters = inspect.signature(backward).parameters
+    return taken_apart and len(parameters) > 1 and list(parameters)[1] in (frames[1].line or "")

@@ -6,7 +6,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, as_backend, backend_of, describe, host, kind, to_numpy
+from martlet.backend import Array, as_backend, backend_of, describe, host, is_array, kind, to_numpy
 from martlet.batches import place_data, width_of
 from martlet.checks import complain_shape
 from martlet.layer import Layer
@@ -49,6 +49,8 @@ def accuracy(model: Layer, x: Any, t: Any) -> float:
 
 def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
     classes = y.shape[1] if y.ndim == 2 else 1
+    if host.any(host.isnan(y)):
+        return math.nan  # which names no class; argmax would give it one
     if classes > 1 and t.shape == y.shape[:1]:
         if kind(t.dtype) != "integer" or t.min() < 0 or t.max() >= classes:
             raise ValueError(
@@ -168,7 +170,8 @@ def _number(owner: str, name: str, value: Any) -> float:
 def named_metrics(owner: str, metrics: Iterable[str] | Mapping[str, Metric]) -> dict[str, Metric]:
     """The functions of the metrics that are asked for, by name."""
     known = metrics if isinstance(metrics, Mapping) else METRICS
-    names = (metrics,) if isinstance(metrics, str) or not isinstance(metrics, Iterable) else tuple(metrics)
+    one = isinstance(metrics, str) or not isinstance(metrics, Iterable) or is_array(metrics)
+    names: tuple[Any, ...] = (metrics,) if one else tuple(metrics)
     for name in names:
         if not isinstance(name, str):
             raise TypeError(

@@ -16,6 +16,7 @@ import inspect
 from typing import Any, TypeVar
 
 from martlet.backend import describe
+from martlet.checks import reads_cache
 from martlet.tree import Tree, is_tree, subtrees
 
 L = TypeVar("L", bound="Layer")
@@ -23,6 +24,11 @@ L = TypeVar("L", bound="Layer")
 
 class Layer(Tree):
     """The base of every layer.  A new one declares its arrays and writes forward and backward."""
+
+    def __init_subclass__(cls, **kwargs: Any) -> None:
+        super().__init_subclass__(**kwargs)
+        if "backward" in cls.__dict__:
+            cls.backward = reads_cache(cls.backward)  # type: ignore[method-assign]
 
     def forward(self, x: Any) -> tuple[Any, Any]:
         """The output for a batch, and the cache that backward needs."""

@@ -108,7 +108,8 @@ def fit(
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
     layer, and holds the model and the history from before that step.  Raises OutOfMemory where a step does
-    not fit, with a batch size that does.
+    not fit, with a batch size that does.  Ctrl-C ends the run at once and changes nothing; what is to outlive
+    it, a hook keeps.
     """
     check_kinds("fit", model=model, loss=loss, optimizer=optimizer)
     if not leaves(learned(model)):
@@ -218,21 +219,38 @@ class _Run:
                     raise NotFinite(epoch, read + found.step, found.layer, found.what, found.model, past)
                 bar.update(len(values))
                 read, known_good = step, (model, state)
-        history = self.history
-        history.loss.append(log.result())
-        history.seconds.append(time.perf_counter() - start)
-        history.state = state
-        bar.set_postfix(loss=f"{history.loss[-1]:.4g}")
-        if self.metrics:
-            _append(history.metrics, measure("fit", model, None, self.metrics, *self.arrays[:2]))
+        loss, seconds = log.result(), time.perf_counter() - start
+        bar.set_postfix(loss=f"{loss:.4g}")
+        here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
+        there = {}
         if self.held_out is not None:
-            found_there = measure("fit: validation", model, self.loss, self.metrics, *self.held_out)
-            history.validation_loss.append(found_there.pop("loss"))
-            _append(history.validation_metrics, found_there)
+            there = measure("fit: validation", model, self.loss, self.metrics, *self.held_out)
+        self.history = _entered(self.history, loss, seconds, here, there, state)
         return model, state
 
     def batches(self, order: Array | None, first: int = 0) -> Iterable[tuple[Array, ...]]:
         return cut(self.arrays, order, self.size, self.last, first)
+
+
+def _entered(
+    history: History, loss: float, seconds: float, here: dict[str, float], there: dict[str, float], state: Any
+) -> History:
+    """The history after one more epoch: another one, so that an epoch is entered as a whole or not at all."""
+    there = dict(there)
+    held_out = [there.pop("loss")] if there else []
+    return replace(
+        history,
+        loss=[*history.loss, loss],
+        validation_loss=[*history.validation_loss, *held_out],
+        metrics=_longer(history.metrics, here),
+        validation_metrics=_longer(history.validation_metrics, there),
+        seconds=[*history.seconds, seconds],
+        state=state,
+    )
+
+
+def _longer(curves: dict[str, list[float]], found: dict[str, float]) -> dict[str, list[float]]:
+    return {name: [*curves.get(name, ()), value] for name, value in found.items()}
 
 
 def copied(tree: Any) -> Any:
@@ -271,7 +289,7 @@ def _generator(seed: Any) -> np.random.Generator:
         return seed
     if hasattr(seed, "permutation"):
         raise TypeError(f"fit: seed must be an integer or a Generator of one's own, got {describe(seed)}")
-    check_count("fit", "seed", seed, 0)
+    check_count("fit", "seed", seed, 0, math.inf)
     return generator(seed)
 
 
@@ -310,8 +328,3 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
     return {name: tuple(x.shape) for name, x in named_leaves(tree).items()}
-
-
-def _append(curves: dict[str, list[float]], found: dict[str, float]) -> None:
-    for name, number in found.items():
-        curves.setdefault(name, []).append(number)

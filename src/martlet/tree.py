@@ -20,7 +20,6 @@ import sys
 import typing
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from numbers import Real
-from types import FunctionType
 from typing import Any, TypeVar, dataclass_transform
 
 from martlet.backend import (
@@ -34,14 +33,12 @@ from martlet.backend import (
     float_width,
     is_array,
     is_floating,
+    kind,
     library_name,
     namespace,
 )
 
 T = TypeVar("T", bound="Tree")
-
-# What is certainly no array; a leaf may be anything else, for others put placeholders of their own there.
-REFUSED = (Real, str, list, tuple, dict, set, frozenset, range, Iterator, FunctionType, type)
 
 
 def kept(*, default: Any = dataclasses.MISSING) -> Any:
@@ -80,7 +77,7 @@ class Tree:
     def __post_init__(self) -> None:
         for name in self._leaves:
             value = getattr(self, name)
-            if (isinstance(value, REFUSED) and not is_array(value)) or holds_objects(value):
+            if not (value is None or _could_be_array(value)) or holds_objects(value):
                 raise TypeError(self._refusal(name, value))
         for name in self._rest:
             value = getattr(self, name)
@@ -137,6 +134,11 @@ def _marks_leaf(cls: type, name: str, annotation: Any) -> bool:
             "Array or mt.Array, and several arrays are several fields or a tuple of layers"
         )
     return False
+
+
+def _could_be_array(x: Any) -> bool:
+    """Whether something has a shape and a dtype: an array, or what others put in its place while they compile."""
+    return hasattr(x, "shape") and hasattr(x, "dtype") and not isinstance(x, type)
 
 
 def holds_objects(x: Any) -> bool:
@@ -217,6 +219,8 @@ def leaves(tree: Tree | None) -> list[Array]:
 
 def rebuild(tree: T, arrays: Iterable[Array]) -> T:
     """The same tree around other arrays, given in the order of ``leaves``.  Bypasses ``__init__``."""
+    if not isinstance(arrays, Iterable) or hasattr(arrays, "shape"):
+        raise TypeError(f"rebuild: arrays must be a list of arrays, got {describe(arrays)}")
     wanted, given = len(leaves(tree)), list(arrays)
     if len(given) != wanted:
         raise ValueError(f"rebuild: {type(tree).__name__} has {wanted} arrays, got {len(given)}")
@@ -251,8 +255,9 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
     """The same tree with other arrays under the given names: ``replace(model, {"0.W": W})``.
 
     The names are those of ``names(tree)``.  A Python number takes the place of a 0-d array:
-    ``replace(state, {"lr": 0.01})``.  Raises ValueError for a name that the tree does not have and
-    TypeError for what is not an array.
+    ``replace(state, {"lr": 0.01})``.  Raises ValueError for a name that the tree does not have and for a number
+    that is not finite or does not fit; TypeError for what is not an array, and for an integer in the place of a
+    floating-point number or the other way round.
     """
     arrays = named_leaves(_check_tree("replace", tree))
     if not isinstance(changes, Mapping):
@@ -268,13 +273,27 @@ def replace(tree: T, changes: Mapping[str, Any]) -> T:
 
 
 def _leaf_like(old: Array, name: str, value: Any) -> Array:
-    if isinstance(value, Real) and not isinstance(value, bool) and old.shape == ():
-        return namespace(old).asarray(float(value), dtype=old.dtype, device=device_of(old))
+    if isinstance(value, Real) and not isinstance(value, bool) and old.shape == () and kind(old.dtype) != "other":
+        return _number_like(old, name, value)
     if not is_array(value) or holds_objects(value):
         raise TypeError(f"replace: {name} must be an array, got {describe(value)}")
     if old.shape == () != value.shape:
         raise ValueError(f"replace: {name} has shape {tuple(value.shape)}, expected () (one number)")
+    if old.shape == () and is_floating(value) is not is_floating(old):
+        what = "a floating-point number" if is_floating(old) else "an integer"
+        raise TypeError(f"replace: {name} must hold {what}, got {describe(value)}")
     return value
+
+
+def _number_like(old: Array, name: str, value: Any) -> Array:
+    """A Python number as a 0-d array like the old one, which must be able to hold it."""
+    xp, number = namespace(old), float if is_floating(old) else int
+    limits = xp.finfo(old.dtype) if number is float else xp.iinfo(old.dtype)
+    if not number(limits.min) <= value <= number(limits.max):  # nor does NaN lie there
+        raise ValueError(f"replace: {name} must be finite and fit {dtype_name(old.dtype)}, got {value!r:.40}")
+    if number(value) != value and number is int:
+        raise ValueError(f"replace: {name} must be an integer, got {value!r:.40}")
+    return xp.asarray(number(value), dtype=old.dtype, device=device_of(old))
 
 
 def _check_tree(owner: str, tree: Any) -> Any:
@@ -302,19 +321,6 @@ def _learned(tree: Any) -> Any:
     if all(value is None for value in fields.values()):
         return None
     return remake(tree, fields)
-
-
-def learned_leaves(tree: Any) -> Iterator[Array]:
-    """The learned arrays alone, for those who need no names."""
-    if isinstance(tree, tuple):
-        for item in tree:
-            yield from learned_leaves(item)
-    elif isinstance(tree, Tree) and tree._learns:
-        for name, is_learned in tree._leaves.items():
-            if is_learned and (leaf := getattr(tree, name)) is not None:
-                yield leaf
-        for name in tree._rest:
-            yield from learned_leaves(getattr(tree, name))
 
 
 class Unlike(ValueError):

@@ -79,6 +79,8 @@ class Backend:
         xp = library.load()
         object.__setattr__(self, "lib", library)
         object.__setattr__(self, "xp", xp)
+        if is_array(self.device):
+            raise TypeError(f"device must be a name, or a device of the library's own, got {describe(self.device)}")
         if self.device is not None:
             object.__setattr__(self, "device", library.device(xp, self.device))
         if self.dtype is not None:
@@ -107,7 +109,7 @@ class Backend:
             raise TypeError("expected numbers, got a masked array, which has gaps; fill them: x.filled(...)")
         width = None if dtype is None else float_width(dtype)
         is_new = not is_array(x)
-        x = _plain(np.array(x) if is_new else x)
+        x = _plain(_from_lists(x) if is_new else x)
         if kind(x.dtype) == "other" and dtype_name(x.dtype) != "bool":
             raise TypeError(f"expected numbers, got an array of dtype {dtype_name(x.dtype)}")
         if width is None and is_new and is_floating(x):
@@ -150,6 +152,9 @@ class Backend:
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""
+        for x in arrays:
+            if not is_array(x) or namespace(x) is not self.xp:
+                raise TypeError(f"synchronize: expected arrays of {self.name}, got {describe(x)}")
         self.lib.synchronize(arrays, self.device)
 
     def to_numpy(self, x: Array) -> np.ndarray:
@@ -160,6 +165,13 @@ class Backend:
 def on_cuda(x: Array) -> bool:
     """Whether an array says, by DLPack's numbering of devices, that it is in the memory of a CUDA device."""
     return hasattr(x, "__dlpack_device__") and int(x.__dlpack_device__()[0]) == 2
+
+
+def _from_lists(x: Any) -> np.ndarray:
+    try:
+        return np.array(x)
+    except ValueError:
+        raise ValueError(f"asarray: x must be numbers in rows of one length, got {describe(x)}") from None
 
 
 def _plain(x: Array) -> Array:

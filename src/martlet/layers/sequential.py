@@ -23,8 +23,8 @@ def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
 def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
     """The owner with each of its layers having seen its own cache; itself where none of them moved."""
     after = None
-    for i, layer in enumerate(owner.layers):
-        new = layer.observe(caches[i])
+    for i, (layer, cache) in enumerate(zip(owner.layers, caches, strict=True)):
+        new = layer.observe(cache)
         if new is not layer:
             after = after or list(owner.layers)
             after[i] = new
@@ -94,6 +94,7 @@ class Parallel(Layer):
 
     def backward(self, cache, dout):
         check_tuple(self, "dout", dout, len(self.layers))
+        check_tuple(self, "cache", cache, len(self.layers))
         pairs = [layer.backward(*row) for layer, *row in zip(self.layers, cache, dout, strict=True)]
         return tuple(dx for dx, _ in pairs), self.gradient(layers=tuple(grad for _, grad in pairs))
 

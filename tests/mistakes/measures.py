@@ -1,0 +1,140 @@
+"""Metrics, batches, and the question where to run."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import martlet as mt
+from mistakes.row import EITHER, Given, Row
+
+
+def where(g: Given, **changes: Any) -> Any:
+    call = {"model": g.model, "loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "x": g.x(6, 3), "t": g.t}
+    return mt.where_to_run(**call | {"batch_sizes": (2,), "seconds": 0.0} | changes)
+
+
+# fmt: off
+MEASURES = [
+    *(
+        Row(f"{name}: t {what}", ValueError, f"{name} t {words}",
+            lambda g, name=name, model=model, t=t: g.evaluate(model=model(g), loss=None, t=t(g), metrics=name))
+        for name in ("mae", "r2")
+        for what, words, model, t in (
+            ("(N,) for (N, 1)", "(6,) (6, 1) t[:, None]", lambda g: g.regression, lambda g: g.x(6)),
+            ("(N, 2) for (N, 1)", "(6, 2) (6, 1)", lambda g: g.regression, lambda g: g.x(6, 2)),
+            ("(N, 1) for (N,)", "(6, 1) (6,) t[:, 0]",
+             lambda g: mt.Sequential(g.regression, mt.Reshape(())), lambda g: g.x(6, 1)),
+            ("labels for (N, 3)", "(6,) (6, 3)", lambda g: g.model, lambda g: g.t),
+        )
+    ),
+    Row("mae: t a list", TypeError, "evaluate t array list",
+        lambda g: g.evaluate(model=g.regression, loss=None, t=[0.0] * 6, metrics="mae")),
+    Row("r2: 5 targets for 6", ValueError, "evaluate samples x 6 t 5",
+        lambda g: g.evaluate(model=g.regression, loss=None, t=g.x(5, 1), metrics="r2")),
+    Row("r2: no samples", ValueError, "evaluate samples",
+        lambda g: g.evaluate(model=g.regression, loss=None, x=g.x(0, 3), t=g.x(0, 1), metrics="r2")),
+    Row("evaluate: metric R2", ValueError, "evaluate metric R2 accuracy mae r2", lambda g: g.evaluate(metrics="R2")),
+    Row("evaluate: metrics None", TypeError, "evaluate metrics None", lambda g: g.evaluate(metrics=None)),
+    Row("evaluate: a metric by name in a mapping", TypeError, "evaluate metric mae function str",
+        lambda g: g.evaluate(metrics={"mae": "mae"})),
+    Row("evaluate: functions without names", TypeError, "evaluate metrics mapping",
+        lambda g: g.evaluate(metrics=(mt.accuracy,))),
+    Row("evaluate: weight (6, 1)", ValueError, "evaluate weight (6, 1) (6,)", lambda g: g.evaluate(weight=g.x(6, 1))),
+    Row("evaluate: weight NaN", ValueError, "evaluate weight finite",
+        lambda g: g.evaluate(weight=g.array(*[1.0] * 5, float("nan")))),
+    Row("evaluate: weight a list", TypeError, "evaluate weight array list", lambda g: g.evaluate(weight=[1.0] * 6)),
+    Row("evaluate: class_weight (2,)", ValueError, "SoftmaxWithLoss class_weight (2,) (3,)",
+        lambda g: g.evaluate(loss=mt.SoftmaxWithLoss(class_weight=g.array(1.0, 2.0)))),
+    Row("evaluate: BatchNorm's channels", ValueError, "BatchNorm x (6, 4) (N, 3, ...)",
+        lambda g: g.evaluate(model=mt.Sequential(g.batch_norm), x=g.x(6, 4))),
+    Row("evaluate: model a class", TypeError, "evaluate model Layer", lambda g: g.evaluate(model=mt.Tanh)),
+    Row("evaluate: loss a class", TypeError, "evaluate loss Loss", lambda g: g.evaluate(loss=mt.SoftmaxWithLoss)),
+    Row("evaluate: loss none", ValueError, "evaluate loss reduction none",
+        lambda g: g.evaluate(loss=mt.SoftmaxWithLoss("none"))),
+    Row("evaluate: no samples", ValueError, "evaluate samples",
+        lambda g: g.evaluate(x=g.x(0, 3), t=g.cast(g.x(0), "int32"))),
+    Row("evaluate: samples", ValueError, "evaluate samples x 5 t 6", lambda g: g.evaluate(x=g.x(5, 3))),
+    Row("evaluate: x a list", TypeError, "evaluate x array list", lambda g: g.evaluate(x=[[1.0, 2.0, 3.0]])),
+    Row("evaluate: t None", TypeError, "evaluate t array None", lambda g: g.evaluate(t=None)),
+    Row("evaluate: columns", ValueError, "Affine x (6, 4) (N, 3)", lambda g: g.evaluate(x=g.x(6, 4))),
+    Row("evaluate: label 3 of 3", ValueError, "SoftmaxWithLoss t 3 labels",
+        lambda g: g.evaluate(t=g.array(0, 1, 2, 0, 1, 3))),
+    Row("evaluate: label -1", ValueError, "SoftmaxWithLoss t -1 labels",
+        lambda g: g.evaluate(t=g.array(0, 1, 2, 0, 1, -1))),
+    Row("evaluate: float labels", EITHER, "SoftmaxWithLoss t (6,) integer",
+        lambda g: g.evaluate(t=g.cast(g.t, "float32"))),
+    Row("evaluate: (N,) for (N, 1)", ValueError, "MeanSquaredError t (6,) (6, 1) t[:, None]",
+        lambda g: g.evaluate(model=g.regression, loss=mt.MeanSquaredError(), t=g.x(6))),
+    Row("evaluate: metric unknown", ValueError, "evaluate metric nope accuracy", lambda g: g.evaluate(metrics="nope")),
+    Row("evaluate: metric a number", TypeError, "evaluate metric error function",
+        lambda g: g.evaluate(metrics={"error": 0.1})),
+    Row("evaluate: metric named loss", ValueError, "evaluate metric loss",
+        lambda g: g.evaluate(metrics={"loss": lambda y, t: 0.0})),
+    Row("evaluate: metric gives None", TypeError, "evaluate metric mine number None",
+        lambda g: g.evaluate(metrics={"mine": lambda y, t: None})),
+    Row("evaluate: metric gives many", TypeError, "evaluate metric mine number",
+        lambda g: g.evaluate(metrics={"mine": lambda y, t: t + 1.0})),
+    Row("evaluate: weight negative", ValueError, "evaluate weight 0",
+        lambda g: g.evaluate(weight=g.array(*[1.0] * 5, -1.0))),
+    Row("evaluate: weight (5,)", ValueError, "evaluate samples weight 5",
+        lambda g: g.evaluate(weight=g.array(*[1.0] * 5))),
+    Row("accuracy: no samples", ValueError, "accuracy samples",
+        lambda g: mt.accuracy(g.model, g.x(0, 3), g.cast(g.x(0), "int32"))),
+    Row("accuracy: samples", ValueError, "accuracy samples x 6 t 5",
+        lambda g: mt.accuracy(g.model, g.x(6, 3), g.array(0, 1, 2, 0, 1))),
+    Row("accuracy: a list", TypeError, "accuracy t array list",
+        lambda g: mt.accuracy(g.model, g.x(6, 3), [0, 1, 2, 0, 1, 2])),
+    Row("accuracy: label 3 of 3", ValueError, "accuracy t 3 labels",
+        lambda g: mt.accuracy(g.model, g.x(6, 3), g.array(0, 1, 2, 0, 1, 3))),
+    Row("accuracy: label -1", ValueError, "accuracy t -1 labels",
+        lambda g: mt.accuracy(g.model, g.x(6, 3), g.array(0, 1, 2, 0, 1, -1))),
+    Row("accuracy: float labels", EITHER, "accuracy t integer", lambda g: mt.accuracy(g.model, g.x(6, 3), g.x(6))),
+    Row("accuracy: a column for (N, C)", ValueError, "accuracy t (6, 1) (6, 3)",
+        lambda g: mt.accuracy(g.model, g.x(6, 3), g.t[:, None])),
+    Row("accuracy: (N,) for (N, 1)", ValueError, "accuracy t (6,) (6, 1) t[:, None]",
+        lambda g: mt.accuracy(g.regression, g.x(6, 3), g.t)),
+    Row("accuracy: model a class", TypeError, "accuracy model Layer", lambda g: mt.accuracy(mt.Tanh, g.x(6, 3), g.t)),
+    Row("batches: samples", ValueError, "batches samples x 5 t 6", lambda g: g.batches(x=g.x(5, 3))),
+    Row("batches: no samples", ValueError, "batches samples", lambda g: g.batches(x=g.x(0, 3), t=g.x(0))),
+    Row("batches: a number", ValueError, "batches x row", lambda g: g.batches(x=g.x())),
+    Row("batches: a list", TypeError, "batches x array list", lambda g: g.batches(x=[1.0, 2.0])),
+    Row("batches: weight samples", ValueError, "batches samples weight 5", lambda g: g.batches(weight=g.x(5))),
+    Row("batches: batch_size 0", ValueError, "batches batch_size 1 0", lambda g: g.batches(batch_size=0)),
+    Row("batches: batch_size -2", ValueError, "batches batch_size 1 -2", lambda g: g.batches(batch_size=-2)),
+    Row("batches: batch_size 2.0", TypeError, "batches batch_size integer 2.0", lambda g: g.batches(batch_size=2.0)),
+    Row("batches: batch_size True", TypeError, "batches batch_size integer True", lambda g: g.batches(batch_size=True)),
+    Row("batches: rng 0", TypeError, "batches rng Generator default_rng(0)", lambda g: g.batches(rng=0)),
+    Row("batches: last unknown", ValueError, "batches last keep drop nope", lambda g: g.batches(last="nope")),
+    Row("batches: libraries", TypeError, "batches t x numpy", lambda g: g.batches(t=g.foreign(g.t))),
+    Row("batches: devices", TypeError, "batches t x CPU_DEVICE", lambda g: g.batches(t=g.elsewhere(g.t))),
+    Row("batches: weight's library", TypeError, "batches weight x numpy",
+        lambda g: g.batches(weight=g.foreign(g.x(6)))),
+    Row("where_to_run: model a class", TypeError, "where_to_run model Layer", lambda g: where(g, model=mt.Affine)),
+    Row("where_to_run: loss none", ValueError, "where_to_run loss reduction none",
+        lambda g: where(g, loss=mt.SoftmaxWithLoss("none"))),
+    Row("where_to_run: optimizer a name", TypeError, "where_to_run optimizer Optimizer adam",
+        lambda g: where(g, optimizer="adam")),
+    Row("where_to_run: x a list", TypeError, "where_to_run x array list", lambda g: where(g, x=[[1.0, 2.0, 3.0]])),
+    Row("where_to_run: samples", ValueError, "where_to_run samples x 5 t 6", lambda g: where(g, x=g.x(5, 3))),
+    *(
+        Row(f"where_to_run: {name} {what}", error, f"where_to_run {words}",
+            lambda g, name=name, make=make: where(g, **{name: make(g)}))
+        for name, what, error, words, make in (
+            ("batch_sizes", "a number", TypeError, "batch_sizes integers int", lambda g: 32),
+            ("batch_sizes", "a word", TypeError, "batch_sizes integers str", lambda g: "32"),
+            ("batch_sizes", "bytes", TypeError, "batch_sizes integers bytes", lambda g: b"32"),
+            ("batch_sizes", "a number's array", TypeError, "batch_sizes integers array", lambda g: g.x()),
+            ("batch_sizes", "nothing", ValueError, "batch_sizes empty", lambda g: ()),
+            ("batch_sizes", "0", ValueError, "size 1 0", lambda g: (0,)),
+            ("batch_sizes", "2.0", TypeError, "size integer 2.0", lambda g: (2.0,)),
+            ("backends", "a name alone", TypeError, "backends names numpy", lambda g: "numpy"),
+            ("backends", "a Backend alone", TypeError, "backends names Backend", lambda g: g.xp.backend),
+            ("backends", "a number", TypeError, "backends names int", lambda g: 3),
+            ("seconds", "nan", ValueError, "seconds finite nan", lambda g: float("nan")),
+            ("seconds", "a word", TypeError, "seconds number str", lambda g: "1"),
+        )
+    ),
+    Row("where_to_run: backends unknown", ValueError, "backend nope numpy", lambda g: where(g, backends=["nope"])),
+    Row("a batch size that was not timed", ValueError, "Advice batch_size=8 (2,)",
+        lambda g: mt.Advice({"numpy": {2: 1e-3}}, {}).fastest(8)),
+]
