@@ -158,6 +158,18 @@ def faults(session: nox.Session) -> None:
     session.run("python", "tests/faults.py")
 
 
+@nox.session(tags=["rest", "all"])
+def coverage(session: nox.Session) -> None:
+    """Which lines and branches the suite reaches, on NumPy and array-api-strict: at least 95 % of them."""
+    install(session, "test")
+    session.install(*nox.project.dependency_groups(PROJECT, "coverage"))
+    session.run("coverage", "erase")
+    for backend in ("numpy", "strict-device1"):
+        session.run("coverage", "run", "-m", "pytest", "-q", "--backend", backend, "-n", "auto", env=ONE_THREAD)
+    session.run("coverage", "combine", "--quiet")
+    session.run("coverage", "report")
+
+
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """The suite on CuPy, then parity, speed and memory: a report (-- --out DIR).  Without a CUDA device it fails."""

@@ -9,6 +9,7 @@ Sample weights w (N,) make the mean Σ w·l / Σ w.
 
 from __future__ import annotations
 
+import math
 from numbers import Real
 from typing import Any
 
@@ -17,7 +18,9 @@ from martlet.checks import (
     check_alike,
     check_array,
     check_floating,
+    check_number,
     check_same,
+    complain_cache,
     complain_shape,
     owner_name,
 )
@@ -95,11 +98,15 @@ class Loss(Tree):
 
     def backward(self, cache: Any, dout: Array | float = 1.0) -> Array:
         """dL/dy.  ``dout`` scales it: a number, or an array like the loss (with "none", one per loss)."""
-        inner, share, value, y = cache
+        try:
+            inner, share, value, y = cache
+        except (TypeError, ValueError) as error:
+            complain_cache(self, cache, error)
         slopes = self.slopes(inner)
         if type(share) is type(dout) is float:
             return narrow(slopes * (dout * share), y)
         if isinstance(dout, Real):
+            check_number(self, "dout", dout, -math.inf)
             dout = float(dout)
         else:
             check_same(self, "dout", dout, "the loss", value)
