@@ -93,8 +93,7 @@ def test_the_numbers_of_lesson_3(name: str, expected: object) -> None:
 
 
 def test_a_users_layer_learns_the_spiral() -> None:
-    from custom_layer import gradient_error, train
+    from custom_layer import train
 
-    assert gradient_error() < 1e-8
     losses, _ = train("numpy", epochs=60)
     assert losses[-1] < 0.5 < losses[0]

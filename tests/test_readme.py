@@ -71,3 +71,8 @@ def test_the_extras_that_it_names_exist() -> None:
 @pytest.mark.parametrize("name", re.findall(r"`mt\.([A-Za-z_]+)`", README))
 def test_the_names_that_it_uses_exist(name: str) -> None:
     assert hasattr(mt, name)
+
+
+def test_the_two_calls_that_tell_whether_a_layer_is_right(capsys: pytest.CaptureFixture[str]) -> None:
+    exec(BLOCKS[-1], {"mt": mt, "layer": mt.Sigmoid(), "x": np.array([[0.5, -1.0]])})
+    assert "backward is the derivative of forward" in capsys.readouterr().out
