@@ -7,9 +7,11 @@ from martlet import datasets, initializers, plot, schedules
 from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
+from martlet.checkpoint import CheckpointError, Run, load, load_run, save
 from martlet.diagnosis import NotFinite
 from martlet.evaluation import accuracy, evaluate
 from martlet.functions import log_softmax, one_hot, sigmoid, softmax, softplus
+from martlet.history import History
 from martlet.layer import Layer
 from martlet.layers import (
     ELU,
@@ -63,7 +65,7 @@ from martlet.optimizers import (
 )
 from martlet.step import gradient, train_step
 from martlet.stopping import EarlyStopping
-from martlet.training import History, fit
+from martlet.training import fit
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
 __version__ = "0.1.0"
@@ -84,6 +86,7 @@ __all__ = [
     "BackendUnavailable",
     "BatchNorm",
     "Branch",
+    "CheckpointError",
     "ClipByNorm",
     "ClipByValue",
     "Dropout",
@@ -112,6 +115,7 @@ __all__ = [
     "ReLU",
     "Repeat",
     "Reshape",
+    "Run",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -135,6 +139,8 @@ __all__ = [
     "initializers",
     "kept",
     "leaves",
+    "load",
+    "load_run",
     "log_softmax",
     "names",
     "namespace",
@@ -142,6 +148,7 @@ __all__ = [
     "plot",
     "rebuild",
     "replace",
+    "save",
     "schedules",
     "sigmoid",
     "softmax",
