@@ -19,18 +19,12 @@ from typing import Any, BinaryIO, TypeAlias
 from martlet.backend import Backend, as_backend, describe, float_width
 from martlet.checkpoint.description import check_classes, own_classes
 from martlet.checkpoint.files import opened, replace_file
-from martlet.checkpoint.layout import CheckpointError, Source, read, write
-from martlet.checkpoint.run import (
-    Parts,
-    Run,
-    check_same_run,
-    generator_state,
-    model_from,
-    parts_of_model,
-    parts_of_run,
-    run_from,
-    set_generator,
-)
+from martlet.checkpoint.generators import generator_state, set_generator
+from martlet.checkpoint.layout import CheckpointError, write
+from martlet.checkpoint.parts import Parts, model_from, parts_of_model
+from martlet.checkpoint.reading import Source, read
+from martlet.checkpoint.run import Run, parts_of_run, run_from
+from martlet.checkpoint.same import check_same_run
 from martlet.layer import Layer
 
 __all__ = [

@@ -17,7 +17,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from martlet.checkpoint.layout import CheckpointError, Sink, Source
+from martlet.checkpoint.layout import CheckpointError, Sink
+from martlet.checkpoint.reading import Source
 
 try:
     import fcntl

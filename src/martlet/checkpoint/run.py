@@ -2,29 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import sys
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from importlib.metadata import version
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from martlet.backend import Array, Backend, describe, host, is_floating, library_of, to_numpy
+from martlet.backend import Array, describe, host
 from martlet.checkpoint.description import as_data, build, own_classes
-from martlet.checkpoint.layout import CheckpointError, parse
+from martlet.checkpoint.generators import RANDOM
+from martlet.checkpoint.layout import CheckpointError
+from martlet.checkpoint.parts import Parts, fields_of, text_of
 from martlet.history import History
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.stopping import Found
-from martlet.tree import leaves, named_leaves, names, rebuild
+from martlet.tree import named_leaves
 
-if TYPE_CHECKING:
-    import numpy as np
-
-FORMAT = 1
-GENERATORS = ("PCG64", "PCG64DXSM")  # whose states are a few integers, none of which could lead astray
 CURVES = ("metrics", "validation_metrics")
+FIELDS = ("epoch", "best_epoch", "stopped", "has_state", "random", "settings", "loss", "optimizer", *CURVES)
 
 
 @dataclass(frozen=True)
@@ -63,15 +58,6 @@ class Run:
             )
 
 
-# ------------------------------------------------------------------------------------ a run as a file's parts
-
-
-def parts_of_model(model: Layer) -> tuple[dict[str, Array], str]:
-    """A model's arrays, under the names of ``names(model)``, and the text that describes it."""
-    own_classes(model)
-    return named_leaves(model), _text(model, {"model": as_data(model)})
-
-
 def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
     """All arrays of a run, and the text that describes it.
 
@@ -97,7 +83,7 @@ def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
         "optimizer": as_data(run.optimizer),
         **{name: list(getattr(run.history, name)) for name in CURVES},
     }
-    return arrays, _text(run.model, data)
+    return arrays, text_of(run.model, data)
 
 
 def _curves(history: History) -> list[tuple[str, Array]]:
@@ -105,98 +91,6 @@ def _curves(history: History) -> list[tuple[str, Array]]:
     for kind in CURVES:
         found |= {f"{kind}/{name}": curve for name, curve in getattr(history, kind).items()}
     return [(name, host.asarray(curve, dtype=host.float64)) for name, curve in found.items()]
-
-
-def _text(model: Layer, data: dict[str, Any]) -> str:
-    martlet = sys.modules["martlet"].__version__  # not by an import, which would go upwards
-    libraries = {library.name: library.version() or "" for library in map(library_of, leaves(model)[:1])}
-    versions = {"martlet": martlet, "numpy": version("numpy"), **libraries}
-    return json.dumps({"format": FORMAT, "versions": versions, **data}, separators=(",", ":"))
-
-
-# ------------------------------------------------------------------------------------ a file's parts as a run
-
-
-class Parts:
-    """What was read from a file: its description, and its arrays, each of which is taken once."""
-
-    def __init__(
-        self,
-        description: str,
-        arrays: dict[str, tuple[Any, str]],
-        home: Backend,
-        dtype: str | None,
-        classes: Mapping[str, type],
-    ) -> None:
-        data = parse(description)
-        if not isinstance(data, dict) or type(data.get("format")) is not int:
-            raise CheckpointError("the description has no format number")
-        if data["format"] != FORMAT:
-            raise CheckpointError(
-                f"its format is {data['format']}; this martlet reads {FORMAT}: a newer one may read it"
-            )
-        self.data, self.arrays, self.home, self.dtype, self.classes = data, arrays, home, dtype, classes
-
-    def take(self, name: str) -> Array:
-        """The array of that name, where and in the width in which it is wanted."""
-        x, saved = self._pop(name)
-        width = None
-        if is_floating(x):
-            width = self.dtype or (None if saved == "bfloat16" and self.home.name == "numpy" else saved)
-        try:
-            return self.home.asarray(x, width)
-        except ValueError as error:  # no float64 there
-            raise ValueError(f'load: {name}: {error} (to cast it: dtype="float32")') from None
-
-    def _pop(self, name: str) -> tuple[Any, str]:
-        if name not in self.arrays:
-            raise CheckpointError(f"entry {name!r:.80}: there is no such array, but the description speaks of it")
-        return self.arrays.pop(name)
-
-    def tree(self, data: Any, kind: type, prefix: str = "") -> Any:
-        """The tree or optimizer that some data describes."""
-        made = build(data, self.take, self.classes, prefix)
-        if not isinstance(made, kind):
-            raise CheckpointError(f"entry {prefix!r}: expected a {kind.__name__}, got {describe(made):.60}")
-        return made
-
-    def model(self) -> Layer:
-        """The model that the run, if it is one, would give back."""
-        return self.tree(self.data.get("model"), Layer)
-
-    def state(self, optimizer: Optimizer | None, model: Layer, prefix: str) -> Any:
-        """The optimizer's state: built as ``init`` builds one for that model, around the arrays of the file."""
-        if optimizer is None:
-            return None
-        try:
-            new = optimizer.init(model)
-        except Exception as error:
-            raise CheckpointError(f"entry {prefix!r}: there is no state for this model: {error}") from None
-        arrays = [self.take(prefix + name) for name in names(new)]
-        for name, x, y in zip(names(new), arrays, leaves(new), strict=True):
-            if x.shape != y.shape or is_floating(x) != is_floating(y):
-                raise CheckpointError(f"entry {prefix + name!r:.80} is {describe(x)}, expected {describe(y)}")
-        return rebuild(new, arrays)
-
-    def curve(self, name: str) -> list[float]:
-        x, dtype = self._pop(name)
-        if dtype != "float64" or len(x.shape) != 1:
-            raise CheckpointError(f"entry {name!r:.80} is {describe(x)}, expected a row of float64")
-        return [float(number) for number in x]
-
-    def finish(self) -> None:
-        """Nothing is left over."""
-        if self.arrays:
-            raise CheckpointError(f"entry {min(self.arrays)!r:.80}: the description does not speak of it")
-
-
-def model_from(parts: Parts) -> Layer:
-    """The model alone.  In a run's file, what has a slash in its name is the run's."""
-    model = parts.model()
-    if "run" in parts.data:
-        parts.arrays = {name: x for name, x in parts.arrays.items() if "/" not in name}
-    parts.finish()
-    return model
 
 
 def run_from(parts: Parts) -> Run:
@@ -207,9 +101,7 @@ def run_from(parts: Parts) -> Run:
     if "run" not in parts.data:
         parts.finish()
         return Run(model, versions=versions)
-    data = fields_of(
-        data, "run", "epoch", "best_epoch", "stopped", "has_state", "random", "settings", "loss", "optimizer"
-    )
+    data = fields_of(data, "run", *FIELDS)
     loss = None if data["loss"] is None else parts.tree(data["loss"], Loss, "loss/")
     optimizer = None if data["optimizer"] is None else parts.tree(data["optimizer"], Optimizer, "optimizer/")
     if data["has_state"] and optimizer is None:
@@ -247,92 +139,7 @@ def _history(parts: Parts, data: dict[str, Any], state: Any) -> History:
     for name in ("loss", "validation_loss", "seconds"):
         setattr(history, name, parts.curve(f"history/{name}"))
     for kind in CURVES:
-        if not isinstance(data.get(kind), list) or not all(isinstance(name, str) for name in data[kind]):
+        if not isinstance(data[kind], list) or not all(isinstance(name, str) for name in data[kind]):
             raise CheckpointError(f"entry {kind!r}: expected the names of metrics")
         setattr(history, kind, {name: parts.curve(f"history/{kind}/{name}") for name in data[kind]})
     return history
-
-
-def fields_of(data: Any, where: str, *wanted: str) -> dict[str, Any]:
-    """An object of JSON that has at least these fields."""
-    if not isinstance(data, dict) or not data.keys() >= set(wanted):
-        raise CheckpointError(f"entry {where!r}: expected an object with {', '.join(wanted) or 'names'}")
-    return data
-
-
-# ------------------------------------------------------------------------------------------- randomness
-
-RANDOM = ("generator", "state", "inc", "has_uint32", "uinteger")
-
-
-def generator_state(rng: np.random.Generator) -> dict[str, Any]:
-    """Where a random generator stands, in JSON's words.  Raises TypeError for one of another kind than PCG64."""
-    state = getattr(getattr(rng, "bit_generator", None), "state", None)
-    if state is None or state["bit_generator"] not in GENERATORS:
-        raise TypeError(
-            f"a run can be kept if its seed is an integer or a Generator of {' or '.join(GENERATORS)}, such as "
-            f"numpy.random.default_rng(0), got {describe(rng)}"
-        )
-    large = {name: f"{state['state'][name]:032x}" for name in ("state", "inc")}
-    small = {name: int(state[name]) for name in ("has_uint32", "uinteger")}
-    return {"generator": state["bit_generator"], **large, **small}
-
-
-def set_generator(rng: np.random.Generator, data: Mapping[str, Any]) -> None:
-    """Bring a generator to where another one stood.  Raises CheckpointError for what is no such place."""
-    here = generator_state(rng)["generator"]
-    if data["generator"] != here:
-        raise CheckpointError(f"entry 'random': it is of {data['generator']!r:.40}, but the run's generator is {here}")
-    large = [data[name] for name in ("state", "inc")]
-    small = [data[name] for name in ("has_uint32", "uinteger")]
-    digits = set("0123456789abcdef")
-    right = all(isinstance(x, str) and len(x) == 32 and digits.issuperset(x) for x in large)
-    if not right or not all(type(n) is int and 0 <= n < 2**32 for n in small) or small[0] > 1:
-        raise CheckpointError("entry 'random': it is no state of a generator")
-    state, inc = (int(x, 16) for x in large)
-    rng.bit_generator.state = {
-        "bit_generator": here,
-        "state": {"state": state, "inc": inc | 1},  # the increment is odd, or the period is short
-        "has_uint32": small[0],
-        "uinteger": small[1],
-    }
-
-
-# ------------------------------------------------------------------------------------- is it the same run?
-
-
-def check_same_run(kept: Run, asked: Run) -> None:
-    """A kept run is the one that is asked for.  Raises CheckpointError, naming the first thing that differs."""
-    for name in ("settings", "model", "loss", "optimizer"):
-        there, here = getattr(kept, name), getattr(asked, name)
-        if name == "settings":
-            there, here = ({key: as_data(value) for key, value in x.items()} for x in (there, here))
-            name = ""
-        else:
-            there, here = as_data(there), as_data(here)
-        found = _difference(there, here, name)
-        if found is not None:
-            raise CheckpointError(f"it is of another run: {found[0]} is {found[1]!r:.80} there, {found[2]!r:.80} here")
-    for prefix, there, here in (("", kept.model, asked.model), ("the loss's ", kept.loss, asked.loss)):
-        mine = named_leaves(here)
-        for name, x in named_leaves(there).items():
-            y = mine[name]
-            widths = is_floating(x) == is_floating(y) and (x.dtype == y.dtype or not is_floating(x))
-            if x.shape != y.shape or not widths:
-                raise CheckpointError(
-                    f"it is of another run: {prefix}{name} is {describe(x)} there, {describe(y)} here"
-                )
-            if prefix and not host.array_equal(to_numpy(x), to_numpy(y)):
-                raise CheckpointError(f"it is of another run: {prefix}{name} has other numbers there")
-
-
-def _difference(there: Any, here: Any, path: str) -> tuple[str, Any, Any] | None:
-    """Where two pieces of data first differ, and what stands in either."""
-    if isinstance(there, dict) and isinstance(here, dict):
-        pairs = [(key, there.get(key), here.get(key)) for key in {**there, **here}]
-    elif isinstance(there, list) and isinstance(here, list) and len(there) == len(here):
-        pairs = [(str(i), *pair) for i, pair in enumerate(zip(there, here, strict=True))]
-    else:
-        return None if there == here and type(there) is type(here) else (path, there, here)
-    inner = (_difference(a, b, f"{path}.{key}".lstrip(".")) for key, a, b in pairs)
-    return next(filter(None, inner), None)

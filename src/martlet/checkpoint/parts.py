@@ -1,0 +1,124 @@
+"""What is in a file: a text that describes it, and arrays by name; a model's, and whatever else there is."""
+
+from __future__ import annotations
+
+import functools
+import json
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+from martlet.backend import LIBRARIES, Array, Backend, describe, is_floating, library_of
+from martlet.checkpoint.description import as_data, build, own_classes
+from martlet.checkpoint.layout import CheckpointError
+from martlet.checkpoint.reading import parse
+from martlet.layer import Layer
+from martlet.optimizers import Optimizer
+from martlet.tree import leaves, named_leaves, names, rebuild
+
+FORMAT = 1
+
+
+def parts_of_model(model: Layer) -> tuple[dict[str, Array], str]:
+    """A model's arrays, under the names of ``names(model)``, and the text that describes it."""
+    own_classes(model)
+    return named_leaves(model), text_of(model, {"model": as_data(model)})
+
+
+def text_of(model: Layer, data: dict[str, Any]) -> str:
+    martlet = sys.modules["martlet"].__version__  # not by an import, which would go upwards
+    libraries = {library.name: _version(library) for library in map(library_of, leaves(model)[:1])}
+    versions = {"martlet": martlet, "numpy": _version(LIBRARIES["numpy"]), **libraries}
+    return json.dumps({"format": FORMAT, "versions": versions, **data}, separators=(",", ":"))
+
+
+@functools.cache
+def _version(library: Any) -> str:
+    return library.version() or "unknown"
+
+
+class Parts:
+    """What was read from a file: its description, and its arrays, each of which is taken once."""
+
+    def __init__(
+        self,
+        description: str,
+        arrays: dict[str, tuple[Any, str]],
+        home: Backend,
+        dtype: str | None,
+        classes: Mapping[str, type],
+    ) -> None:
+        data = parse(description)
+        if not isinstance(data, dict) or type(data.get("format")) is not int:
+            raise CheckpointError("the description has no format number")
+        if data["format"] != FORMAT:
+            raise CheckpointError(f"its format is {data['format']}, and this martlet reads {FORMAT}; a newer one may")
+        self.data, self.arrays, self.home, self.dtype, self.classes = data, arrays, home, dtype, classes
+
+    def take(self, name: str) -> Array:
+        """The array of that name, where and in the width in which it is wanted."""
+        x, saved = self._pop(name)
+        width = None
+        if is_floating(x):
+            width = self.dtype or (None if saved == "bfloat16" and self.home.name == "numpy" else saved)
+        try:
+            return self.home.asarray(x, width)
+        except ValueError as error:  # no float64 there
+            raise ValueError(f'load: {name}: {error} (to cast it: dtype="float32")') from None
+
+    def _pop(self, name: str) -> tuple[Any, str]:
+        if name not in self.arrays:
+            raise CheckpointError(f"entry {name!r:.80}: there is no such array, but the description speaks of it")
+        return self.arrays.pop(name)
+
+    def tree(self, data: Any, kind: type, prefix: str = "") -> Any:
+        """The tree or optimizer that some data describes."""
+        made = build(data, self.take, self.classes, prefix)
+        if not isinstance(made, kind):
+            raise CheckpointError(f"entry {prefix!r}: expected a {kind.__name__}, got {describe(made):.60}")
+        return made
+
+    def model(self) -> Layer:
+        """The model that the run, if it is one, would give back."""
+        return self.tree(self.data.get("model"), Layer)
+
+    def state(self, optimizer: Optimizer | None, model: Layer, prefix: str) -> Any:
+        """The optimizer's state: built as ``init`` builds one for that model, around the arrays of the file."""
+        if optimizer is None:
+            return None
+        try:
+            new = optimizer.init(model)
+        except Exception as error:
+            raise CheckpointError(f"entry {prefix!r}: there is no state for this model: {error}") from None
+        arrays = [self.take(prefix + name) for name in names(new)]
+        for name, x, y in zip(names(new), arrays, leaves(new), strict=True):
+            if x.shape != y.shape or is_floating(x) != is_floating(y):
+                raise CheckpointError(f"entry {prefix + name!r:.80} is {describe(x)}, expected {describe(y)}")
+        return rebuild(new, arrays)
+
+    def curve(self, name: str) -> list[float]:
+        x, dtype = self._pop(name)
+        if dtype != "float64" or len(x.shape) != 1:
+            raise CheckpointError(f"entry {name!r:.80} is {describe(x)}, expected a row of float64")
+        return [float(number) for number in x]
+
+    def finish(self) -> None:
+        """Nothing is left over."""
+        if self.arrays:
+            raise CheckpointError(f"entry {min(self.arrays)!r:.80}: the description does not speak of it")
+
+
+def model_from(parts: Parts) -> Layer:
+    """The model alone.  In a run's file, what has a slash in its name is the run's."""
+    model = parts.model()
+    if "run" in parts.data:
+        parts.arrays = {name: x for name, x in parts.arrays.items() if "/" not in name}
+    parts.finish()
+    return model
+
+
+def fields_of(data: Any, where: str, *wanted: str) -> dict[str, Any]:
+    """An object of JSON that has at least these fields."""
+    if not isinstance(data, dict) or not data.keys() >= set(wanted):
+        raise CheckpointError(f"entry {where!r}: expected an object with {', '.join(wanted) or 'names'}")
+    return data
