@@ -20,7 +20,7 @@ from martlet.backend import Backend, as_backend, describe, float_width
 from martlet.checkpoint.description import check_classes, own_classes
 from martlet.checkpoint.files import opened, replace_file
 from martlet.checkpoint.generators import generator_state, set_generator
-from martlet.checkpoint.layout import CheckpointError, write
+from martlet.checkpoint.layout import CheckpointError, Sink, write
 from martlet.checkpoint.parts import Parts, model_from, parts_of_model
 from martlet.checkpoint.reading import Source, read
 from martlet.checkpoint.run import Run, parts_of_run, run_from
@@ -60,9 +60,19 @@ def save(file: File, what: Layer | Run) -> None:
             raise TypeError(
                 f"save: file must be a path or a binary file that is open for writing, got {describe(file)}"
             )
-        write(file.write, arrays, description)
+        write(_sink(file), arrays, description)
         return
     replace_file(file, lambda sink: write(sink, arrays, description))
+
+
+def _sink(file: BinaryIO) -> Sink:
+    """The file's write.  Only a raw file may take a part, or say None for nothing; of others, None means all."""
+
+    def write(data: Any) -> int | None:
+        taken = file.write(data)
+        return len(data) if taken is None and not isinstance(file, io.RawIOBase) else taken
+
+    return write
 
 
 def load(
