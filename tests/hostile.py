@@ -84,7 +84,7 @@ def judge(forgery: Forgery, path: Path) -> Verdict:
     said, seen, seconds = read_watched(path)
     peak = peak_of(path)
     problem = ""
-    if f"load_run: {str(path)!r}: " not in said or forgery.words not in said:
+    if f"load_run: {str(path)!r}: " not in said or forgery.words not in said or not said.isprintable():
         problem = f"it said: {said}"
     elif seen:
         problem = f"reading did more than to read: {seen}"
@@ -206,7 +206,8 @@ def outcome(file: bytes, original: bytes, path: Path) -> str:
     try:
         run = mt.load_run(path)
     except mt.CheckpointError as error:
-        return "refused" if f"load_run: {str(path)!r}: " in str(error) else f"refused without a name: {error}"
+        named = f"load_run: {str(path)!r}: " in str(error) and str(error).isprintable()
+        return "refused" if named else f"refused without a name, or in words that could harm a terminal: {error!r}"
     if file == original:
         return "unharmed"
     assert signed(file) == file, "a change that nobody signed was not noticed"

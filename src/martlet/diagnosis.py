@@ -138,7 +138,7 @@ def _watched(tree: Any, seen: list[Seen], path: str = "") -> Any:
     if isinstance(tree, tuple):
         return tuple(_watched(item, seen, _join(path, str(i))) for i, item in enumerate(tree))
     changed = {
-        name: _watched(value, seen, path if name == "layers" else _join(path, name))
+        name: _watched(value, seen, path if name == "layers" and isinstance(value, tuple) else _join(path, name))
         for name in tree._rest
         if is_tree(value := getattr(tree, name))
     }

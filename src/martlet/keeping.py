@@ -45,7 +45,7 @@ class Keeper:
         """The run as the file has it; where there is no file, the run itself, which is the first thing kept."""
         if self.path is None:
             return run
-        if not os.path.lexists(self.path):
+        if not os.path.exists(self.path):
             return self._write(run)
         if not self.resume:
             raise FileExistsError(

@@ -104,7 +104,7 @@ def build(data: Any, take: Callable[[str], Array], classes: Mapping[str, type], 
     ``name`` is what its arrays' names begin with.  Raises CheckpointError for what no ``as_data`` gives.
     """
     if depth > DEEPEST:
-        raise CheckpointError(f"entry {name!r:.80}: nested more than {DEEPEST} deep")
+        raise CheckpointError(f"{entry(name)}: nested more than {DEEPEST} deep")
     if isinstance(data, list):
         return tuple(build(item, take, classes, f"{name}{i}.", depth + 1) for i, item in enumerate(data))
     if not isinstance(data, dict):
@@ -160,22 +160,27 @@ def _default(field: Any, kind: type, name: str) -> Any:
 def _find(name: Any, classes: Mapping[str, type], where: str) -> type:
     """The class of a name, among the library's or the user's own."""
     if not isinstance(name, str):
-        raise CheckpointError(f"entry {where!r:.80}: an object must name its class, got {name!r:.40}")
+        raise CheckpointError(f"{entry(where)}: an object must name its class, got {name!r:.40}")
     own = name.removeprefix(OWN)
     kind = known_classes().get(name) if own == name else classes.get(own)
     if kind is None and own == name:
-        raise CheckpointError(f"entry {where!r:.80}: this martlet knows no class {name!r:.80}")
+        raise CheckpointError(f"{entry(where)}: this martlet knows no class {name!r:.80}")
     if kind is None:
         short = f"{own!r:.80}"
         raise CheckpointError(
-            f"entry {where!r:.80}: the class {short} is not martlet's; if you trust the file, hand over your own: "
+            f"{entry(where)}: the class {short} is not martlet's; if you trust the file, hand over your own: "
             f"layers={{{short}: {own if own.isidentifier() else '...':.80}}}"
         )
     return kind
 
 
 def _error(name: str, kind: type, what: str) -> CheckpointError:
-    return CheckpointError(f"entry {name.rstrip('.')!r:.80} ({kind.__name__}): {what:.300}")
+    return CheckpointError(f"{entry(name)} ({kind.__name__}): {what:.300}")
+
+
+def entry(name: str) -> str:
+    """What an error says of where it is: the part of the file's tree whose arrays' names begin so."""
+    return f"entry {name.rstrip('./')!r:.80}" if name else "the model"
 
 
 def check_classes(owner: str, given: Any) -> dict[str, type]:

@@ -9,9 +9,9 @@ from collections.abc import Mapping
 from typing import Any
 
 from martlet.backend import LIBRARIES, Array, Backend, describe, is_floating, library_of
-from martlet.checkpoint.description import as_data, build, own_classes
+from martlet.checkpoint.description import as_data, build, entry, own_classes
 from martlet.checkpoint.layout import CheckpointError
-from martlet.checkpoint.reading import parse
+from martlet.checkpoint.reading import parse, widened
 from martlet.layer import Layer
 from martlet.optimizers import Optimizer
 from martlet.tree import leaves, named_leaves, names, rebuild
@@ -59,12 +59,15 @@ class Parts:
         """The array of that name, where and in the width in which it is wanted."""
         x, saved = self._pop(name)
         width = None
+        if saved == "bfloat16":
+            x, saved = widened(x), "float32" if self.home.name == "numpy" else saved  # NumPy has none
         if is_floating(x):
-            width = self.dtype or (None if saved == "bfloat16" and self.home.name == "numpy" else saved)
+            width = self.dtype or saved
         try:
             return self.home.asarray(x, width)
-        except ValueError as error:  # no float64 there
-            raise ValueError(f'load: {name}: {error} (to cast it: dtype="float32")') from None
+        except ValueError as error:
+            hint = ' (to cast it: dtype="float32")' if width == "float64" else ""  # which not every library has
+            raise ValueError(f"load: {name}: {error}{hint}") from None
 
     def _pop(self, name: str) -> tuple[Any, str]:
         if name not in self.arrays:
@@ -75,7 +78,7 @@ class Parts:
         """The tree or optimizer that some data describes."""
         made = build(data, self.take, self.classes, prefix)
         if not isinstance(made, kind):
-            raise CheckpointError(f"entry {prefix!r}: expected a {kind.__name__}, got {describe(made):.60}")
+            raise CheckpointError(f"{entry(prefix)}: expected a {kind.__name__}, got {describe(made):.60}")
         return made
 
     def model(self) -> Layer:
@@ -89,7 +92,7 @@ class Parts:
         try:
             new = optimizer.init(model)
         except Exception as error:
-            raise CheckpointError(f"entry {prefix!r}: there is no state for this model: {error}") from None
+            raise CheckpointError(f"{entry(prefix)}: there is no state for this model: {error}") from None
         arrays = [self.take(prefix + name) for name in names(new)]
         for name, x, y in zip(names(new), arrays, leaves(new), strict=True):
             if x.shape != y.shape or is_floating(x) != is_floating(y):

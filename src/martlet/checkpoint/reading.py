@@ -45,7 +45,7 @@ def read(source: Source, size: int) -> tuple[str, dict[str, tuple[Any, str]]]:
     """The description, and by name each array, NumPy's, with the name of the dtype that it was saved in.
 
     ``size``: how many bytes there are.  What is allocated is never more than what is there to be read.
-    bfloat16 comes as the float32 of the same value.  Raises CheckpointError.
+    bfloat16 comes as its 16 bits: see ``widened``.  Raises CheckpointError.
     """
     head = _take(source, 8, size, "the length of the header")
     length = int.from_bytes(head, "little")
@@ -148,11 +148,16 @@ def _counts(value: Any) -> bool:
 
 def _native(name: str, x: Any, dtype: str) -> Any:
     """The array as this machine computes with it."""
-    if dtype == "bfloat16":
-        return (x.astype("uint32") << 16).view("float32")
     if dtype == "bool" and x.size and x.view("uint8").max() > 1:
         raise CheckpointError(f"entry {name!r:.80}: a bool is 0 or 1, got {x.view('uint8').max()}")
     return x if x.dtype.isnative else x.astype(x.dtype.newbyteorder("="))
+
+
+def widened(x: Any) -> Any:
+    """The float32 numbers of which these 16 bits are the first half: those of bfloat16."""
+    bits = x.astype("uint32")
+    bits <<= 16  # in place: a file's arrays are as large as the file
+    return bits.view("float32")
 
 
 # ----------------------------------------------------------------------------------------------- JSON

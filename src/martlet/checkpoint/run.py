@@ -67,7 +67,7 @@ def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
     given = run.best or Found(run.epoch, run.model, run.state)
     data: dict[str, Any] = {"model": as_data(given.model)}
     arrays = named_leaves(given.model) | named_leaves(given.state, "state/")
-    if given.model is not run.model:
+    if given.epoch != run.epoch:
         data["now"] = as_data(run.model)
         arrays |= named_leaves(run.model, "now/") | named_leaves(run.state, "now/state/")
     arrays |= named_leaves(run.loss, "loss/") | {f"history/{name}": curve for name, curve in _curves(run.history)}
