@@ -175,6 +175,10 @@ def optimizer(**changes: Any) -> Callable[[Path], Any]:
     return description(lambda data: data["run"]["optimizer"].update(changes), RUN)
 
 
+def generator(**changes: Any) -> Callable[[Path], Any]:
+    return description(lambda data: data["run"]["random"].update(changes), RUN)
+
+
 def layer(i: int, **changes: Any) -> Callable[[Path], Any]:
     return description(lambda data: data["model"]["layers"][i].update(changes))
 
@@ -415,6 +419,11 @@ FORGERIES = [
     Forgery("settings that are a list", run(settings=[]), "expected an object"),
     Forgery("a reason to stop that is a number", run(stopped=7), "expected a text"),
     Forgery("a generator that is a word", run(random="PCG64"), "expected an object"),
+    Forgery("a generator with a table and a place in it", generator(generator="MT19937"), "'MT19937' is unknown"),
+    Forgery("a generator from elsewhere", generator(generator="os.system"), "'os.system' is unknown"),
+    Forgery("a generator that stands nowhere", generator(state="0x" + "f" * 30), "no state of a generator"),
+    Forgery("a generator with too much left over", generator(has_uint32=2**31), "no state of a generator"),
+    Forgery("a generator with one field more", generator(key=[1]), "expected an object"),
     Forgery(
         "a memory of another shape",
         entry(RUN, "state/m.0.W", shape=[3, 2]),

@@ -15,7 +15,6 @@ from martlet.checkpoint import (
     load_run,
     own_classes,
     save,
-    set_generator,
 )
 from martlet.checks import check_count, check_switch
 from martlet.stopping import Best
@@ -62,7 +61,10 @@ class Keeper:
                 raise CheckpointError(f"it holds {kept.epoch} epochs, more than epochs={epochs}")
             if not best.see_again(kept.best, kept.epoch, kept.history):
                 raise CheckpointError("it keeps the model of another epoch than the best one")
-            set_generator(self.rng, kept.random)
+            here, there = self.rng.bit_generator, kept.random.bit_generator
+            if type(here) is not type(there):
+                raise CheckpointError(f"its generator is {type(there).__name__}, the run's {type(here).__name__}")
+            here.state = there.state
         except CheckpointError as error:
             raise CheckpointError(f"fit: {os.fspath(self.path)!r}: {error}") from None
         kept.history.stopped = ""  # asked again, and maybe for more epochs than before
@@ -81,7 +83,7 @@ class Keeper:
             self._write(run)
 
     def _write(self, run: Run) -> Run:
-        save(self.path, replace(run, random=generator_state(self.rng)))
+        save(self.path, replace(run, random=self.rng))
         self.kept = run.epoch
         return as_loaded(run)
 

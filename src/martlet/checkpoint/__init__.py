@@ -19,7 +19,7 @@ from typing import Any, BinaryIO, TypeAlias
 from martlet.backend import Backend, as_backend, describe, float_width
 from martlet.checkpoint.description import check_classes, own_classes
 from martlet.checkpoint.files import opened, replace_file
-from martlet.checkpoint.generators import generator_state, set_generator
+from martlet.checkpoint.generators import generator_state
 from martlet.checkpoint.layout import CheckpointError, Sink, write
 from martlet.checkpoint.parts import Parts, model_from, parts_of_model
 from martlet.checkpoint.reading import Source, read
@@ -36,7 +36,6 @@ __all__ = [
     "load_run",
     "own_classes",
     "save",
-    "set_generator",
 ]
 
 File: TypeAlias = str | os.PathLike[str] | BinaryIO

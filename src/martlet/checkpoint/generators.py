@@ -1,18 +1,17 @@
-"""Where a random generator stands, in words that a file can hold, and bringing one there."""
+"""Where a random generator stands, in words that a file can hold, and a generator that stands there."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import numpy as np
 
 from martlet.backend import describe
 from martlet.checkpoint.layout import CheckpointError
 
-if TYPE_CHECKING:
-    import numpy as np
-
-GENERATORS = ("PCG64", "PCG64DXSM")  # whose states are a few integers, none of which could lead astray
-RANDOM = ("generator", "state", "inc", "has_uint32", "uinteger")
+# Those whose states are a few integers, none of which could lead astray: others hold a place in a table.
+GENERATORS = {"PCG64": np.random.PCG64, "PCG64DXSM": np.random.PCG64DXSM}
+LARGE, SMALL = ("state", "inc"), ("has_uint32", "uinteger")
 
 
 def generator_state(rng: np.random.Generator) -> dict[str, Any]:
@@ -23,26 +22,30 @@ def generator_state(rng: np.random.Generator) -> dict[str, Any]:
             f"a run can be kept if its seed is an integer or a Generator of {' or '.join(GENERATORS)}, such as "
             f"numpy.random.default_rng(0), got {describe(rng)}"
         )
-    large = {name: f"{state['state'][name]:032x}" for name in ("state", "inc")}
-    small = {name: int(state[name]) for name in ("has_uint32", "uinteger")}
-    return {"generator": state["bit_generator"], **large, **small}
+    large = {name: f"{state['state'][name]:032x}" for name in LARGE}
+    return {"generator": state["bit_generator"], **large, **{name: int(state[name]) for name in SMALL}}
 
 
-def set_generator(rng: np.random.Generator, data: Mapping[str, Any]) -> None:
-    """Bring a generator to where another one stood.  Raises CheckpointError for what is no such place."""
-    here = generator_state(rng)["generator"]
-    if data["generator"] != here:
-        raise CheckpointError(f"entry 'random': it is of {data['generator']!r:.40}, but the run's generator is {here}")
-    large = [data[name] for name in ("state", "inc")]
-    small = [data[name] for name in ("has_uint32", "uinteger")]
+def generator_from(data: Any) -> np.random.Generator:
+    """A generator that stands where another one stood.  Raises CheckpointError for what is no such place."""
+    if not isinstance(data, dict) or data.keys() != {"generator", *LARGE, *SMALL}:
+        raise CheckpointError(f"entry 'random': expected an object with generator, {', '.join(LARGE + SMALL)}")
+    if not isinstance(data["generator"], str) or data["generator"] not in GENERATORS:
+        raise CheckpointError(f"entry 'random': {data['generator']!r:.40} is unknown; known: {', '.join(GENERATORS)}")
     digits = set("0123456789abcdef")
-    right = all(isinstance(x, str) and len(x) == 32 and digits.issuperset(x) for x in large)
-    if not right or not all(type(n) is int and 0 <= n < 2**32 for n in small) or small[0] > 1:
+    right = all(
+        isinstance(data[name], str) and len(data[name]) == 32 and digits.issuperset(data[name]) for name in LARGE
+    )
+    right = right and all(type(data[name]) is int and 0 <= data[name] < 2**32 for name in SMALL)
+    if not right or data["has_uint32"] > 1:
         raise CheckpointError("entry 'random': it is no state of a generator")
-    state, inc = (int(x, 16) for x in large)
-    rng.bit_generator.state = {
-        "bit_generator": here,
-        "state": {"state": state, "inc": inc | 1},  # the increment is odd, or the period is short
-        "has_uint32": small[0],
-        "uinteger": small[1],
+    numbers = {name: int(data[name], 16) for name in LARGE}
+    numbers["inc"] |= 1  # the increment is odd, or the period is short
+    bits = GENERATORS[data["generator"]](0)
+    bits.state = {
+        "bit_generator": data["generator"],
+        "state": numbers,
+        "has_uint32": data["has_uint32"],
+        "uinteger": data["uinteger"],
     }
+    return np.random.Generator(bits)

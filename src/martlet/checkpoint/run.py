@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import KW_ONLY, dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from martlet.backend import Array, describe, host
 from martlet.checkpoint.description import as_data, build, own_classes
-from martlet.checkpoint.generators import RANDOM
+from martlet.checkpoint.generators import generator_from, generator_state
 from martlet.checkpoint.layout import CheckpointError
 from martlet.checkpoint.parts import Parts, fields_of, text_of
 from martlet.history import History
@@ -17,6 +17,9 @@ from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.stopping import Found
 from martlet.tree import named_leaves
+
+if TYPE_CHECKING:
+    import numpy as np
 
 CURVES = ("metrics", "validation_metrics")
 FIELDS = ("epoch", "best_epoch", "stopped", "has_state", "random", "settings", "loss", "optimizer", *CURVES)
@@ -27,9 +30,8 @@ class Run:
     """A training run at the end of an epoch: all that is needed to go on as if nothing had happened.
 
     model, state: as they are after that epoch; best: with early stopping, the best epoch so far, with its
-    model and state.  random: where the generator stands that shuffles the data, as ``generator_state``
-    gives it.  settings: what else the run was given, in JSON's words.  versions: of the libraries
-    that wrote the file.
+    model and state.  random: the generator that shuffles the data, where it stands then.  settings: what
+    else the run was given.  versions: of the libraries that wrote the file.
 
     For a training loop of one's own, whatever is known: ``Run(model, optimizer=..., state=..., epoch=3)``.
     """
@@ -42,7 +44,7 @@ class Run:
     history: History = field(default_factory=History)
     epoch: int = 0
     best: Found | None = field(default=None, repr=False)
-    random: Mapping[str, Any] | None = field(default=None, repr=False)
+    random: np.random.Generator | None = field(default=None, repr=False)
     settings: Mapping[str, Any] = field(default_factory=dict)
     versions: Mapping[str, str] = field(default_factory=dict)
 
@@ -77,7 +79,7 @@ def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
         "best_epoch": run.best and run.best.epoch,
         "stopped": run.history.stopped,
         "has_state": run.state is not None,
-        "random": run.random,
+        "random": None if run.random is None else generator_state(run.random),
         "settings": {name: as_data(value, name) for name, value in run.settings.items()},
         "loss": as_data(run.loss),
         "optimizer": as_data(run.optimizer),
@@ -122,7 +124,7 @@ def run_from(parts: Parts) -> Run:
         history=_history(parts, data, now[1]),
         epoch=epoch,
         best=None if best_epoch is None else Found(best_epoch, *found),
-        random=None if data["random"] is None else fields_of(data["random"], "random", *RANDOM),
+        random=None if data["random"] is None else generator_from(data["random"]),
         settings={
             name: build(value, parts.take, {}) for name, value in fields_of(data["settings"], "settings").items()
         },
