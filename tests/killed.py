@@ -20,6 +20,8 @@ import numpy as np
 
 import martlet as mt
 
+EPOCHS = 40
+
 
 def train(checkpoint: Path, backend: str) -> tuple[Any, mt.History]:
     """With noise, statistics, moments, a schedule, a metric and a best epoch: all that a run carries with it."""
@@ -38,7 +40,7 @@ def train(checkpoint: Path, backend: str) -> tuple[Any, mt.History]:
         t,
         loss=mt.SoftmaxWithLoss(label_smoothing=0.1),
         optimizer=mt.Adam(lr=0.01, amsgrad=True, schedule=mt.schedules.Cosine(steps=600, warmup=10)),
-        epochs=60 if backend == "numpy" else 12,
+        epochs=EPOCHS,
         metrics=["accuracy"],
         validation=(x[:50], t[:50]),
         stop=mt.EarlyStopping(patience=50),
@@ -60,7 +62,9 @@ def arrays_of(model: Any, history: mt.History) -> dict[str, np.ndarray]:
 def child(checkpoint: Path, backend: str, result: Path) -> None:
     mt.Backend(backend)  # imported before anybody is killed
     print("begins", flush=True)
-    np.savez(result, **arrays_of(*train(checkpoint, backend)))
+    model, history = train(checkpoint, backend)
+    print("ends", flush=True)
+    np.savez(result, **arrays_of(model, history))
 
 
 def start(folder: Path, backend: str) -> subprocess.Popen[str]:
@@ -80,14 +84,14 @@ def finish(folder: Path, backend: str) -> dict[str, np.ndarray]:
 
 
 def kill(kills: int, backend: str, folder: Path) -> int:
-    """Kill that many runs, each at a moment of its own; give how many had something to go on from."""
-    rng, resumed = random.Random(backend), 0
+    """Kill that many runs, each at a moment of its own; give how many were in the midst of their epochs."""
+    rng, midway = random.Random(backend), 0
     (folder / "alone").mkdir()
-    begin = time.perf_counter()
     with start(folder / "alone", backend) as process:
         begin = time.perf_counter()
-        assert process.wait() == 0
-    duration = time.perf_counter() - begin
+        assert process.stdout is not None
+        assert process.stdout.readline() == "ends\n"
+        duration = time.perf_counter() - begin
     with np.load(folder / "alone" / "result.npz") as file:
         expected = dict(file)
     for i in range(kills):
@@ -96,13 +100,13 @@ def kill(kills: int, backend: str, folder: Path) -> int:
         with start(here, backend) as process:
             time.sleep(rng.uniform(0.0, duration))
             process.send_signal(signal.SIGKILL)
-        resumed += (here / "run").exists() and not (here / "result.npz").exists()
+        midway += (here / "run").exists() and 0 < mt.load_run(here / "run").epoch < EPOCHS
         found = finish(here, backend)
         assert found.keys() == expected.keys()
         for name, x in expected.items():
             assert found[name].dtype == x.dtype
             assert found[name].tobytes() == x.tobytes(), f"{name} differs after kill {i}"
-    return resumed
+    return midway
 
 
 def main() -> None:
@@ -111,8 +115,8 @@ def main() -> None:
         return
     kills, backend = int(sys.argv[1]), (sys.argv[2:] or ["numpy"])[0]
     with tempfile.TemporaryDirectory() as name:
-        resumed = kill(kills, backend, Path(name))
-    print(f"losses, weights and state equal to the last bit to those of the run left alone; {resumed} went on midway")
+        midway = kill(kills, backend, Path(name))
+    print(f"losses, weights and state equal to the last bit to those of the run left alone; {midway} went on midway")
 
 
 if __name__ == "__main__":
