@@ -9,6 +9,7 @@ process that saves is killed, and one that trains.  ``--write`` puts the table i
 from __future__ import annotations
 
 import argparse
+import contextlib
 import json
 import os
 import platform
@@ -308,9 +309,8 @@ def table(mutations: int, kills: int, resumes: int, backends: list[str]) -> Iter
     yield ""
     yield "| what | how often | what came of it |"
     yield "| --- | --- | --- |"
-    with tempfile.TemporaryDirectory() as name:
+    with tempfile.TemporaryDirectory() as name, contextlib.chdir(name):
         folder = Path(name)
-        os.chdir(folder)
         warm_up(folder)
         verdicts = {forgery.what: judge(forgery, folder / f"{i}") for i, forgery in enumerate(FORGERIES + NO_FILES)}
         bad = {what: verdict.problem for what, verdict in verdicts.items() if verdict.problem}

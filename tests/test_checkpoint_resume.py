@@ -223,6 +223,8 @@ def test_a_run_that_stopped_early_stays_where_it_was_unless_there_is_more_patien
     path, alone = tmp_path / "run", run(2)
     assert "not better in 2 epochs" in alone[1].stopped
     assert_equal(run(2, checkpoint=path), alone)
+    told = kept(path).history
+    assert (told.stopped, told.best_epoch, told.loss) == (alone[1].stopped, alone[1].best_epoch, alone[1].loss)
     assert_equal(run(2, checkpoint=path, resume=True), alone)
     assert_equal(run(4, checkpoint=path, resume=True), run(4))
 

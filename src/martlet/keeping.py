@@ -67,7 +67,7 @@ class Keeper:
             here.state = there.state
         except CheckpointError as error:
             raise CheckpointError(f"fit: {os.fspath(self.path)!r}: {error}") from None
-        kept.history.stopped = ""  # asked again, and maybe for more epochs than before
+        kept.history.stopped, kept.history.best_epoch = "", None  # asked again, and maybe for more epochs than before
         self.kept = kept.epoch
         return replace(kept, loss=run.loss, optimizer=run.optimizer)
 
@@ -79,7 +79,7 @@ class Keeper:
 
     def end(self, run: Run) -> None:
         """The run is over, and its last epoch in the file."""
-        if self.path is not None and self.kept != run.epoch:
+        if self.path is not None and (self.kept != run.epoch or run.history.stopped):
             self._write(run)
 
     def _write(self, run: Run) -> Run:

@@ -73,6 +73,11 @@ def fit(
     from (``history.state``).  ``progress``: a bar on the terminal; None shows one where tqdm is installed
     and someone is watching.
 
+    ``checkpoint``: a file in which the run is kept: at its beginning, after each ``every`` epochs, and at its
+    end.  With ``resume=True`` the run goes on from what the file holds, if it is there, and comes out as if it had
+    never been interrupted; the hook is asked once more about the last epoch that was kept.  Without it, a
+    file that is there is not overwritten, but a FileExistsError.
+
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
     layer, and holds the model and the history from before that step.  Raises OutOfMemory where a step does
@@ -99,8 +104,8 @@ def fit(
     check_observers("fit", now.model)
     with home.active():
         data = place_data("fit", now.model, now.loss, x, t, weight)
-        state = _starting_state(optimizer, now.model, state)
-        now = replace(now, state=state, history=History(state=state))
+        now = replace(now, state=_starting_state(optimizer, now.model, state))
+        now.history.state = now.state
         loop = Loop(data, batch_size, last, functions, rng, shuffle)
         try:
             loop.check(now, validation)

@@ -103,9 +103,10 @@ def _copy_permissions(number: int, temporary: str, old: os.stat_result) -> None:
 
 def _sync_folder(folder: str) -> None:
     """Bring the new name to the disk too, where folders can be asked for that."""
-    if os.name == "nt":
+    try:
+        number = os.open(folder, os.O_RDONLY)
+    except PermissionError:  # it may be written to, and not read; on Windows no folder can be opened
         return
-    number = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(number)
     except OSError as error:
@@ -137,8 +138,8 @@ def _create(target: str, mode: int) -> tuple[int, str]:
 def sweep(target: str) -> None:
     """Remove what killed processes have left of this file, and nothing that one is still writing."""
     ours = re.compile(re.escape(_prefix(target)) + r"[0-9a-f]{16}\.saving")
-    folder = os.path.dirname(target)
-    with os.scandir(folder) as entries:
+    left: list[str] = []
+    with suppress(PermissionError), os.scandir(os.path.dirname(target)) as entries:
         left = [entry.path for entry in entries if ours.fullmatch(entry.name)]
     for path in left:
         with suppress(OSError):  # somebody else was faster, or it is not ours to remove

@@ -137,7 +137,7 @@ def run_from(parts: Parts) -> Run:
 def _history(parts: Parts, data: dict[str, Any], state: Any) -> History:
     if not isinstance(data["stopped"], str):
         raise CheckpointError("entry 'stopped': expected a text")
-    history = History(state=state, stopped=data["stopped"])
+    history = History(state=state, stopped=data["stopped"], best_epoch=data["best_epoch"])
     for name in ("loss", "validation_loss", "seconds"):
         setattr(history, name, parts.curve(f"history/{name}"))
     for kind in CURVES:
