@@ -110,7 +110,7 @@ def test_a_run_goes_on_elsewhere_along_the_same_curve(xp: Target, tmp_path: Path
             np.testing.assert_allclose(x, y, rtol=1e-3, atol=1e-4)
 
 
-@pytest.mark.parametrize("kills", [3])
+@pytest.mark.parametrize("kills", [2])
 def test_a_process_that_is_killed_comes_out_as_the_one_left_alone(tmp_path: Path, kills: int) -> None:
     """SIGKILL, at moments that nobody chose; ``python tests/hostile.py`` does it twenty times."""
     kill(kills, "numpy", tmp_path)

@@ -3,9 +3,9 @@
     martlet.save("model.martlet", model)
     model = martlet.load("model.martlet")
 
-The bytes are those of safetensors (``layout``), the tree is described in JSON by the bare names of its classes
-(``description``), and a file is replaced whole or not at all (``files``).  ``run`` is what a training run is at
-the end of an epoch.
+The bytes are those of safetensors (``layout``), and are read by somebody who trusts nobody (``reading``).  The
+tree is described in JSON by the bare names of its classes (``description``), a file is replaced whole or not at all
+(``files``), and a ``run`` is what a training run is at the end of an epoch.
 """
 
 from __future__ import annotations
