@@ -288,9 +288,16 @@ FORGERIES = [
         "nested too deeply",
     ),
     Forgery("objects within objects, as deep as the header is long", header_padded('{"a":', FULL), ""),
-    Forgery("two megabytes of empty lists", header_padded("[],", FULL), "must have a dtype"),
-    Forgery("two megabytes of empty objects", header_padded("{},", FULL), "must have a dtype"),
-    Forgery("two megabytes of entries", header_padded('{"a":0},', FULL), "must have a dtype"),
+    Forgery("two megabytes of empty lists", header_padded("[],", FULL), "lists and objects"),
+    Forgery("two megabytes of empty objects", header_padded("{},", FULL), "lists and objects"),
+    Forgery("two megabytes of entries", header_padded('{"a":0},', FULL), "lists and objects"),
+    Forgery(
+        "two megabytes of lists, hundreds deep", header_padded("[" * 400 + "]" * 400 + ",", FULL), "lists and objects"
+    ),
+    Forgery("as many lists as there may be", header_padded("[[[]]]," + 35 * " ", FULL), "must have a dtype"),
+    Forgery("as many objects as there may be", header_padded('{"a":{}},' + 19 * "\t", FULL), "must have a dtype"),
+    Forgery("two megabytes of fractions", header_padded("1.5,", FULL), "must have a dtype"),
+    Forgery("two megabytes of words", header_padded('"\\u0100",', FULL), "must have a dtype"),
     Forgery("a name of a megabyte", raw('"0.b":{', f'"{"n" * 10**6}":[],"0.b":{{'), "must have a dtype"),
     # Entries.
     Forgery("an entry that is a list", header(lambda t: t.update({"0.W": [1, 2]})), "must have a dtype"),

@@ -492,6 +492,12 @@ MISTAKES = [
         ValueError,
         ("arrays", "bytes", f"{HEADER_LIMIT:,}"),
     ),
+    Mistake(
+        "too many lists",
+        lambda path: mt.save(path, scaled(words=((),) * 150_000)),
+        ValueError,
+        ("lists and objects", "150,000"),
+    ),
     Mistake("no folder", lambda path: mt.save(path / "a" / "b", small()), FileNotFoundError, ("a",)),
     Mistake("no file", mt.load, FileNotFoundError, ("model",)),
     Mistake("a name with a zero byte", lambda path: mt.load("a\0b"), mt.CheckpointError, ("'a\\x00b'", "name")),

@@ -24,7 +24,8 @@ DTYPES |= {"bool": "BOOL"}
 
 BEFORE_DIGEST = b'{"__metadata__":{"sha256":"'
 NO_DIGEST = b"0" * 64
-HEADER_LIMIT = 2 * 2**20  # what JSON becomes in memory is up to 25 times as large
+HEADER_LIMIT = 2 * 2**20  # what becomes of JSON in memory is many times as large
+BRACKETS_LIMIT = 150_000  # above all of lists and objects: two bytes may become a hundred
 AXES_LIMIT = 32
 
 
@@ -105,9 +106,9 @@ def _header(arrays: Mapping[str, Array], description: str) -> bytes:
         table[name] = {"dtype": DTYPES[_stored_dtype(x)], "shape": list(x.shape), "data_offsets": [start, end]}
     text = json.dumps(table, separators=(",", ":")).encode("ascii")
     text += b" " * (-len(text) % 8)
-    if len(text) > HEADER_LIMIT:
+    if len(text) > HEADER_LIMIT or text.count(b"[") + text.count(b"{") > BRACKETS_LIMIT:
         raise ValueError(
-            f"save: {len(arrays):,} arrays, whose names and places take {len(text):,} bytes; a file has room for "
-            f"{HEADER_LIMIT:,} (some thousand layers)"
+            f"save: {len(arrays):,} arrays, whose names, places and settings take {len(text):,} bytes; a file has room "
+            f"for {HEADER_LIMIT:,}, with {BRACKETS_LIMIT:,} lists and objects in them (some thousand layers)"
         )
     return len(text).to_bytes(8, "little") + text

@@ -16,6 +16,7 @@ from martlet.backend import host
 from martlet.checkpoint.layout import (
     AXES_LIMIT,
     BEFORE_DIGEST,
+    BRACKETS_LIMIT,
     DTYPES,
     HEADER_LIMIT,
     NO_DIGEST,
@@ -165,6 +166,8 @@ def widened(x: Any) -> Any:
 
 def parse(text: str) -> Any:
     """JSON without what makes two readers of one text disagree: no name twice, no NaN, no number out of range."""
+    if text.count("[") + text.count("{") > BRACKETS_LIMIT:
+        raise CheckpointError(f"there are more than {BRACKETS_LIMIT:,} lists and objects in its JSON")
     try:
         return json.loads(
             text, object_pairs_hook=_unique, parse_constant=_refuse, parse_int=_integer, parse_float=_number
