@@ -175,6 +175,37 @@ def optimizer(**changes: Any) -> Callable[[Path], Any]:
     return description(lambda data: data["run"]["optimizer"].update(changes), RUN)
 
 
+def long_curve(epochs: int) -> Callable[[Path], Any]:
+    """A run of so many epochs, all of whose losses are 0."""
+
+    def make(path: Path) -> None:
+        table, _, data = taken_apart(RUN)
+        start, stop = table["history/loss"]["data_offsets"]
+        more = 8 * epochs - (stop - start)
+        for e in table.values():
+            if "data_offsets" in e:
+                e["data_offsets"] = [place + more * (place >= stop) for place in e["data_offsets"]]
+        table["history/loss"] |= {"shape": [epochs], "data_offsets": [start, start + 8 * epochs]}
+        path.write_bytes(signed(joined(table, data[:start] + bytes(8 * epochs) + data[stop:])))
+
+    return make
+
+
+def without_moments(size: int) -> Callable[[Path], Any]:
+    """A run with Adam of so many weights of two bytes each, for which its moments would take six times the room."""
+
+    def make(path: Path) -> None:
+        stream = io.BytesIO()
+        model, adam = mt.MatMul(np.zeros((1, size), dtype="float16")), mt.Adam(amsgrad=True)
+        mt.save(stream, mt.Run(model, optimizer=adam))
+        table, described, data = taken_apart(stream.getvalue())
+        described["run"]["has_state"] = True
+        table["__metadata__"]["martlet"] = json.dumps(described)
+        path.write_bytes(signed(joined(table, data)))
+
+    return make
+
+
 def generator(**changes: Any) -> Callable[[Path], Any]:
     return description(lambda data: data["run"]["random"].update(changes), RUN)
 
@@ -423,6 +454,8 @@ FORGERIES = [
     Forgery("a metric that was not measured", run(metrics=["accuracy", "r2"]), "no such array"),
     Forgery("a curve of whole numbers", entry(RUN, "history/loss", dtype="I64"), "row of float64"),
     Forgery("a curve that is a table", entry(RUN, "history/loss", shape=[1, 5]), "row of float64"),
+    Forgery("a curve of two million epochs", long_curve(2 * 10**6), "more than 1,000,000 numbers"),
+    Forgery("forty megabytes of weights, and no moments", without_moments(20 * 10**6), "no such array"),
     Forgery("settings that are a list", run(settings=[]), "expected an object"),
     Forgery("a reason to stop that is a number", run(stopped=7), "expected a text"),
     Forgery("a generator that is a word", run(random="PCG64"), "expected an object"),
@@ -434,7 +467,7 @@ FORGERIES = [
     Forgery(
         "a memory of another shape",
         entry(RUN, "state/m.0.W", shape=[3, 2]),
-        "expected numpy float32 array of shape (2, 3)",
+        "expected float32 of shape (2, 3)",
     ),
 ]
 

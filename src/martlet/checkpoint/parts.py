@@ -8,15 +8,16 @@ import sys
 from collections.abc import Mapping
 from typing import Any
 
-from martlet.backend import LIBRARIES, Array, Backend, describe, is_floating, library_of
+from martlet.backend import LIBRARIES, Array, Backend, describe, dtype_name, is_floating, library_of
 from martlet.checkpoint.description import as_data, build, entry, own_classes
 from martlet.checkpoint.layout import CheckpointError
 from martlet.checkpoint.reading import parse, widened
 from martlet.layer import Layer
 from martlet.optimizers import Optimizer
-from martlet.tree import leaves, named_leaves, names, rebuild
+from martlet.tree import leaves, map_leaves, named_leaves, names, rebuild
 
 FORMAT = 1
+CURVES_LIMIT = 1_000_000  # numbers: as a list each takes five times its eight bytes
 
 
 def parts_of_model(model: Layer) -> tuple[dict[str, Array], str]:
@@ -54,6 +55,7 @@ class Parts:
         if data["format"] != FORMAT:
             raise CheckpointError(f"its format is {data['format']}, and this martlet reads {FORMAT}; a newer one may")
         self.data, self.arrays, self.home, self.dtype, self.classes = data, arrays, home, dtype, classes
+        self.numbers = 0  # in the curves
 
     def take(self, name: str) -> Array:
         """The array of that name, where and in the width in which it is wanted."""
@@ -89,20 +91,29 @@ class Parts:
         """The optimizer's state: built as ``init`` builds one for that model, around the arrays of the file."""
         if optimizer is None:
             return None
+        empty = map_leaves(lambda x: x[:0, ...] if x.shape else x, model)  # or init would make arrays for nothing
         try:
-            new = optimizer.init(model)
+            new = optimizer.init(empty)
         except Exception as error:
             raise CheckpointError(f"{entry(prefix)}: there is no state for this model: {error}") from None
+        places = named_leaves(model).items()
+        shapes = {f"{memory}.{name}": x.shape for memory in optimizer.memories for name, x in places}
         arrays = [self.take(prefix + name) for name in names(new)]
-        for name, x, y in zip(names(new), arrays, leaves(new), strict=True):
-            if x.shape != y.shape or is_floating(x) != is_floating(y):
-                raise CheckpointError(f"entry {prefix + name!r:.80} is {describe(x)}, expected {describe(y)}")
+        for name, x, like in zip(names(new), arrays, leaves(new), strict=True):
+            shape = tuple(shapes.get(name, ()))
+            if x.shape != shape or is_floating(x) != is_floating(like):
+                raise CheckpointError(
+                    f"entry {prefix + name!r:.80} is {describe(x)}, expected {dtype_name(like.dtype)} of shape {shape}"
+                )
         return rebuild(new, arrays)
 
     def curve(self, name: str) -> list[float]:
         x, dtype = self._pop(name)
         if dtype != "float64" or len(x.shape) != 1:
             raise CheckpointError(f"entry {name!r:.80} is {describe(x)}, expected a row of float64")
+        self.numbers += x.shape[0]
+        if self.numbers > CURVES_LIMIT:
+            raise CheckpointError(f"entry {name!r:.80}: the curves hold more than {CURVES_LIMIT:,} numbers")
         return [float(number) for number in x]
 
     def finish(self) -> None:

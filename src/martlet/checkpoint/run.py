@@ -10,7 +10,7 @@ from martlet.backend import Array, describe, host
 from martlet.checkpoint.description import as_data, build, own_classes
 from martlet.checkpoint.generators import generator_from, generator_state
 from martlet.checkpoint.layout import CheckpointError
-from martlet.checkpoint.parts import Parts, fields_of, text_of
+from martlet.checkpoint.parts import CURVES_LIMIT, Parts, fields_of, text_of
 from martlet.history import History
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -92,6 +92,9 @@ def _curves(history: History) -> list[tuple[str, Array]]:
     found = {name: getattr(history, name) for name in ("loss", "validation_loss", "seconds")}
     for kind in CURVES:
         found |= {f"{kind}/{name}": curve for name, curve in getattr(history, kind).items()}
+    total = sum(map(len, found.values()))
+    if total > CURVES_LIMIT:
+        raise ValueError(f"save: the history's curves hold {total:,} numbers; a file has room for {CURVES_LIMIT:,}")
     return [(name, host.asarray(curve, dtype=host.float64)) for name, curve in found.items()]
 
 
