@@ -42,10 +42,10 @@ class Sequential(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
+        check_layers(self, layers)
         self.__dict__["layers"] = layers
-        self.__post_init__()
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # when a file is loaded, which goes by no __init__
         check_layers(self, self.layers)
         super().__post_init__()
 
@@ -90,10 +90,10 @@ class Parallel(Layer):
     layers: tuple[Layer, ...]
 
     def __init__(self, *layers: Layer) -> None:
+        check_layers(self, layers)
         self.__dict__["layers"] = layers
-        self.__post_init__()
 
-    def __post_init__(self) -> None:
+    def __post_init__(self) -> None:  # when a file is loaded, which goes by no __init__
         check_layers(self, self.layers)
         super().__post_init__()
 
