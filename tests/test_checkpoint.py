@@ -193,6 +193,14 @@ def test_the_digest_is_that_of_the_file_with_zeros_in_its_place() -> None:
     assert hashlib.sha256(content.replace(digest.encode(), b"0" * 64)).hexdigest() == digest
 
 
+@pytest.mark.parametrize("size", [10, 600])
+def test_a_path_and_an_open_file_get_the_same_bytes(tmp_path: Path, size: int) -> None:
+    """Though the digest is computed at another time: before the arrays are written, or beside."""
+    model = mt.Sequential(affine(np.random.default_rng(1), size, size), affine(np.random.default_rng(2), size, 2))
+    mt.save(tmp_path / "model", model)
+    assert (tmp_path / "model").read_bytes() == saved(model)
+
+
 def test_equal_models_give_equal_bytes(xp: Target) -> None:
     def model() -> mt.Layer:
         return xp.put(mt.Sequential(affine(np.random.default_rng(1), 2, 3), mt.Tanh()))

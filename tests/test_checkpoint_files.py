@@ -288,7 +288,7 @@ def test_nothing_is_swept_that_somebody_is_writing(tmp_path: Path) -> None:
     program = f"""
 import sys
 from martlet.checkpoint.files import replace_file
-def write(sink):
+def write(sink, amend):
     sink(b"half")
     print("midway", flush=True)
     sys.stdin.readline()
@@ -325,7 +325,7 @@ def test_a_temporary_that_was_swept_before_it_was_locked_is_made_again(
         return lock(number, wait)
 
     monkeypatch.setattr(files, "_lock", swept_first)
-    replace_file(tmp_path / "model", lambda sink: sink(b"whole"))
+    replace_file(tmp_path / "model", lambda sink, amend: sink(b"whole"))
     assert len(taken) == 1
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == {"model": b"whole"}
 

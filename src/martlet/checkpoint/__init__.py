@@ -61,7 +61,7 @@ def save(file: File, what: Layer | Run) -> None:
             )
         write(_sink(file), arrays, description)
         return
-    replace_file(file, lambda sink: write(sink, arrays, description))
+    replace_file(file, lambda sink, amend: write(sink, arrays, description, amend))
 
 
 def _sink(file: BinaryIO) -> Sink:

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
-from martlet.checkpoint.layout import CheckpointError, Sink
+from martlet.checkpoint.layout import Amend, CheckpointError, Sink, write_all
 from martlet.checkpoint.reading import Source
 
 try:
@@ -48,7 +48,7 @@ def opened(path: str | os.PathLike[str]) -> Iterator[tuple[Source, int]]:
         os.close(number)
 
 
-def replace_file(path: str | os.PathLike[str], write: Callable[[Sink], Any]) -> None:
+def replace_file(path: str | os.PathLike[str], write: Callable[[Sink, Amend], Any]) -> None:
     """Write a file whole or not at all: until its last byte is on the disk, the old one stays what it was.
 
     A link stays a link, and what it leads to is replaced.  The permissions of the old file are kept.
@@ -61,7 +61,7 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[Sink], Any]) -> 
     number, temporary = _create(target, 0o666 if old is None else 0o600)
     try:
         try:
-            write(lambda data: os.write(number, data))
+            write(lambda data: os.write(number, data), lambda place, data: _amend(number, place, data))
             if old is not None:
                 _copy_permissions(number, temporary, old)
             os.fsync(number)
@@ -76,6 +76,11 @@ def replace_file(path: str | os.PathLike[str], write: Callable[[Sink], Any]) -> 
             os.unlink(temporary)
         raise
     _sync_folder(folder)
+
+
+def _amend(number: int, place: int, data: bytes) -> None:
+    os.lseek(number, place, os.SEEK_SET)
+    write_all(lambda rest: os.write(number, rest), data)
 
 
 def _replaceable(target: str) -> os.stat_result | None:

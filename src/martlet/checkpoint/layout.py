@@ -13,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any, Protocol
 
 from martlet.backend import Array, describe, dtype_name, host, to_numpy
@@ -29,6 +29,9 @@ BRACKETS_LIMIT = 150_000  # above all of lists and objects: two bytes may become
 AXES_LIMIT = 32
 
 
+Amend = Callable[[int, bytes], Any]  # put bytes at a place that has been written already
+
+
 class CheckpointError(ValueError):
     """A file is no checkpoint, is damaged, or does not fit what is asked of it.  Says which file and which entry."""
 
@@ -39,23 +42,36 @@ class Sink(Protocol):
     def __call__(self, data: Any, /) -> int | None: ...
 
 
-def write(sink: Sink, arrays: Mapping[str, Array], description: str) -> None:
+def write(sink: Sink, arrays: Mapping[str, Array], description: str, amend: Amend | None = None) -> None:
     """Write arrays of any library, and a text that describes them.
 
-    They are taken to the host one at a time, and twice: the first time for the digest, which stands in
-    front of them.  Raises TypeError for an array of something else than numbers.
+    The digest stands in front of what it is the digest of.  With ``amend`` it is put there at the end, and was
+    computed while the system wrote; without, the arrays are taken to the host twice.  Raises TypeError for
+    an array of something else than numbers.
     """
     # The largest numbers first: so every array begins at a multiple of its own numbers' size.
     arrays = dict(sorted(arrays.items(), key=lambda item: -item_size(item[0], item[1])))
     head = bytearray(_header(arrays, description))
-    digest = hashlib.sha256(head)
-    for x in arrays.values():
-        digest.update(to_bytes(x))
-    start = 8 + len(BEFORE_DIGEST)
-    head[start : start + 64] = digest.hexdigest().encode()
+    digest, start = hashlib.sha256(head), 8 + len(BEFORE_DIGEST)
+    if amend is None:
+        for x in arrays.values():
+            digest.update(to_bytes(x))
+        head[start : start + 64] = digest.hexdigest().encode()
     write_all(sink, head)
-    for x in arrays.values():
-        write_all(sink, to_bytes(x))
+    from concurrent.futures import ThreadPoolExecutor  # here, for who only imports martlet need not wait for it
+
+    with ThreadPoolExecutor(1) as beside:
+        for x in arrays.values():
+            data = to_bytes(x)
+            large = amend is not None and data.nbytes >= 2**20
+            update = beside.submit(digest.update, data) if large else None
+            write_all(sink, data)
+            if update is not None:
+                update.result()
+            elif amend is not None:
+                digest.update(data)
+    if amend is not None:
+        amend(start, digest.hexdigest().encode())
 
 
 def write_all(sink: Sink, data: Any) -> None:
