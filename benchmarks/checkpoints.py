@@ -1,10 +1,10 @@
 """What do saving and loading cost?  martlet beside plain safetensors and the SHA-256 of the same bytes.
 
-    python benchmarks/checkpoints.py [--megabytes 100] [--rounds 7] [--folder DIR] [--out FILE.json]
+    python benchmarks/checkpoints.py [--megabytes 100] [--rounds 15] [--folder DIR] [--out FILE.json]
 
-The three take turns, so that whatever else the machine does falls on all of them; the table gives minima.
-safetensors' file is brought to the disk too, as martlet's is.  The bound is 1.3 times plain safetensors and
-the SHA-256 together; above it, the program ends with an error.
+The three take turns, so that whatever else the machine does falls on all of them; the table gives medians, and
+of the ratios the median over the rounds.  safetensors' file is brought to the disk too, as martlet's is.  The
+bound is 1.3 times plain safetensors and the SHA-256 together; above it, the program ends with an error.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import hashlib
 import json
 import os
 import platform
+import statistics
 import sys
 import tempfile
 import time
@@ -37,16 +38,17 @@ def a_model(megabytes: float) -> mt.Sequential:
     return mt.Sequential(*(mt.Affine.init(rows, 2000, rng) for _ in range(10)))
 
 
-def minima(rounds: int, **turns: Callable[[], Any]) -> dict[str, float]:
-    """The least time that each took, in seconds."""
-    best = dict.fromkeys(turns, float("inf"))
-    for _ in range(rounds):
+def rounds_of(rounds: int, **turns: Callable[[], Any]) -> dict[str, list[float]]:
+    """How long each took in each round, in seconds; a first round, which warms up, does not count."""
+    found: dict[str, list[float]] = {name: [] for name in turns}
+    for i in range(rounds + 1):
         for name, turn in turns.items():
             start = time.perf_counter()
             result = turn()
-            best[name] = min(best[name], time.perf_counter() - start)
+            if i:
+                found[name].append(time.perf_counter() - start)
             del result
-    return best
+    return found
 
 
 def measure(megabytes: float, rounds: int, folder: Path) -> dict[str, Any]:
@@ -65,7 +67,7 @@ def measure(megabytes: float, rounds: int, folder: Path) -> dict[str, Any]:
             found.update(x)
         return found.hexdigest()
 
-    times = minima(
+    times = rounds_of(
         rounds,
         sha256=digest,
         save_plain=save_plain,
@@ -73,14 +75,18 @@ def measure(megabytes: float, rounds: int, folder: Path) -> dict[str, Any]:
         load_plain=lambda: load_file(theirs),
         load=lambda: mt.load(ours),
     )
-    ratios = {name: times[name] / (times[f"{name}_plain"] + times["sha256"]) for name in ("save", "load")}
-    return {"megabytes": sum(x.nbytes for x in arrays.values()) / 1e6, "seconds": times, "ratios": ratios}
+    ratios = {}
+    for name in ("save", "load"):
+        columns = zip(times[name], times[f"{name}_plain"], times["sha256"], strict=True)
+        ratios[name] = statistics.median(ours / (plain + sha) for ours, plain, sha in columns)
+    seconds = {name: statistics.median(column) for name, column in times.items()}
+    return {"megabytes": sum(x.nbytes for x in arrays.values()) / 1e6, "seconds": seconds, "ratios": ratios}
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--megabytes", type=float, default=100.0)
-    parser.add_argument("--rounds", type=int, default=7)
+    parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--folder", type=Path, help="where the files are written (a temporary folder)")
     parser.add_argument("--out", type=Path, help="write the numbers to this JSON file")
     chosen = parser.parse_args()
