@@ -9,9 +9,11 @@ from martlet import datasets, initializers, plot, schedules
 from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
+from martlet.checkpoint import CheckpointError, Run, load, load_run, save
 from martlet.diagnosis import NotFinite
 from martlet.evaluation import accuracy, evaluate
 from martlet.functions import log_softmax, one_hot, sigmoid, softmax, softplus
+from martlet.history import History
 from martlet.layer import Layer
 from martlet.layers import (
     ELU,
@@ -65,7 +67,7 @@ from martlet.optimizers import (
 )
 from martlet.step import gradient, train_step
 from martlet.stopping import EarlyStopping
-from martlet.training import History, fit
+from martlet.training import fit
 from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
 if TYPE_CHECKING:
@@ -99,6 +101,7 @@ __all__ = [
     "BackendUnavailable",
     "BatchNorm",
     "Branch",
+    "CheckpointError",
     "ClipByNorm",
     "ClipByValue",
     "Dropout",
@@ -127,6 +130,7 @@ __all__ = [
     "ReLU",
     "Repeat",
     "Reshape",
+    "Run",
     "Sequential",
     "SiLU",
     "Sigmoid",
@@ -150,6 +154,8 @@ __all__ = [
     "initializers",
     "kept",
     "leaves",
+    "load",
+    "load_run",
     "log_softmax",
     "names",
     "namespace",
@@ -157,6 +163,7 @@ __all__ = [
     "plot",
     "rebuild",
     "replace",
+    "save",
     "schedules",
     "sigmoid",
     "softmax",

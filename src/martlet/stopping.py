@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from martlet.backend import describe
 from martlet.checks import check_count, check_number
@@ -49,8 +49,16 @@ class EarlyStopping:
         return LOWEST_IS_BEST[self.watch] if self.best is None else self.best == "lowest"
 
 
+class Found(NamedTuple):
+    """The best epoch of a run so far (from 1), and the model and the state that it left."""
+
+    epoch: int
+    model: Any
+    state: Any
+
+
 class Best:
-    """The best epoch of a run so far.  A model is a value, so keeping it costs nothing but its memory."""
+    """Looks for the best epoch of a run.  A model is a value, so keeping it costs nothing but its memory."""
 
     def __init__(self, stop: EarlyStopping | None, metrics: Mapping[str, Any], validated: bool) -> None:
         if stop is not None and not isinstance(stop, EarlyStopping):
@@ -61,9 +69,9 @@ class Best:
             )
         self.stop = stop
         self.validated = validated
-        self.epoch = self.waited = 0
         self.score = math.inf
-        self.found: tuple[Any, Any] | None = None
+        self.waited = 0
+        self.found: Found | None = None
 
     def see(self, epoch: int, model: Any, history: Any) -> None:
         """Take note of an epoch."""
@@ -71,14 +79,26 @@ class Best:
             return
         losses = history.validation_loss if self.validated else history.loss
         metrics = history.validation_metrics if self.validated else history.metrics
-        score = (losses if self.stop.watch == "loss" else metrics[self.stop.watch])[-1]
+        score = (losses if self.stop.watch == "loss" else metrics[self.stop.watch])[epoch - 1]
         score = score if self.stop.lowest_is_best else -score
         self.waited += 1
         if self.found is None or score < self.score - self.stop.least:
-            self.epoch, self.score, self.waited = epoch, score, 0
-            self.found = model, history.state
+            self.score, self.waited = score, 0
+            self.found = Found(epoch, model, history.state)
             if math.isnan(score):  # nothing is worse
                 self.score = math.inf
+
+    def see_again(self, found: Found | None, epochs: int, history: Any) -> bool:
+        """Take note of the epochs of a run that is resumed, whose best was found before; False if it is not theirs."""
+        for epoch in range(1, epochs + 1):
+            self.see(epoch, None, history)
+        mine, self.found = self.found, found
+        return (mine and mine.epoch) == (found and found.epoch)
+
+    def settings(self) -> dict[str, Any]:
+        """What decides which epoch is the best, in words."""
+        stop = self.stop
+        return {"stop": None if stop is None else (stop.watch, stop.lowest_is_best, float(stop.least))}
 
     @property
     def waited_long_enough(self) -> bool:
@@ -87,12 +107,14 @@ class Best:
     @property
     def reason(self) -> str:
         assert self.stop is not None
-        return f"{self.stop.watch} was best after epoch {self.epoch}, and not better in {self.waited} epochs since"
+        assert self.found is not None
+        return (
+            f"{self.stop.watch} was best after epoch {self.found.epoch}, and not better in {self.waited} epochs since"
+        )
 
     def model_of(self, model: Any, history: Any) -> Any:
         """The model to give back: the best one, with its state in the history; without a stop, the last one."""
         if self.found is None:
             return model
-        best, history.state = self.found
-        history.best_epoch = self.epoch
+        history.best_epoch, best, history.state = self.found
         return best

@@ -182,14 +182,14 @@ def is_tree(value: object) -> bool:
 
 
 def subtrees(tree: Tree | tuple[Any, ...]) -> Iterator[tuple[str, Any]]:
-    """The (name, value) of every child tree.  The field ``layers`` adds no word to a name: "0", not "layers.0"."""
+    """The (name, value) of every child tree.  A tuple called ``layers`` adds no word to a name: "0", not "layers.0"."""
     if isinstance(tree, tuple):
         yield from ((str(i), item) for i, item in enumerate(tree) if item is not None)
         return
     for name in tree._rest:
         value = getattr(tree, name)
         if is_tree(value):
-            if name == "layers":
+            if name == "layers" and isinstance(value, tuple):
                 yield from subtrees(value)
             else:
                 yield name, value

@@ -46,7 +46,7 @@ def watched(tree: Any, around: Around, path: str = "") -> Any:
     if isinstance(tree, tuple):
         return tuple(watched(item, around, join(path, str(i))) for i, item in enumerate(tree))
     changed = {
-        name: watched(value, around, path if name == "layers" else join(path, name))
+        name: watched(value, around, path if name == "layers" and isinstance(value, tuple) else join(path, name))
         for name in tree._rest
         if is_tree(value := getattr(tree, name))
     }

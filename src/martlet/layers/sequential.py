@@ -13,6 +13,8 @@ from martlet.tree import remake
 
 
 def check_layers(owner: Layer, layers: tuple[Any, ...]) -> None:
+    if not isinstance(layers, tuple):
+        raise TypeError(f"{type(owner).__name__}: layers must be a tuple, got {describe(layers)}")
     for i, layer in enumerate(layers):
         if not isinstance(layer, Layer):
             made = isinstance(layer, type) and issubclass(layer, Layer)
@@ -42,6 +44,10 @@ class Sequential(Layer):
     def __init__(self, *layers: Layer) -> None:
         check_layers(self, layers)
         self.__dict__["layers"] = layers
+
+    def __post_init__(self) -> None:  # when a file is loaded, which goes by no __init__
+        check_layers(self, self.layers)
+        super().__post_init__()
 
     def forward(self, x):
         caches = []
@@ -86,6 +92,10 @@ class Parallel(Layer):
     def __init__(self, *layers: Layer) -> None:
         check_layers(self, layers)
         self.__dict__["layers"] = layers
+
+    def __post_init__(self) -> None:  # when a file is loaded, which goes by no __init__
+        check_layers(self, self.layers)
+        super().__post_init__()
 
     def forward(self, x):
         check_tuple(self, "x", x, len(self.layers))

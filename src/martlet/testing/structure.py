@@ -55,7 +55,7 @@ def _like_fields(tree: Any, grad: Any, path: str) -> Iterator[str]:
             yield f"there is a gradient of {path}{name}, which {why}"
     for name in tree._rest:
         if is_tree(part := getattr(tree, name)):
-            below = path if name == "layers" else f"{path}{name}."
+            below = path if name == "layers" and isinstance(part, tuple) else f"{path}{name}."
             yield from like_layer(part, getattr(grad, name, None), below)
 
 

@@ -1,0 +1,72 @@
+"""The history of a training run: what was measured, epoch by epoch, and the state to go on from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+from martlet.backend import backend_of
+from martlet.tree import map_leaves
+
+
+@dataclass
+class History:
+    """What happened in a training run, one number per epoch, and what is needed to go on.
+
+    loss: the mean loss of the epoch's batches, each measured before its step and counted by its samples
+    (with sample weights, by their weight; with reduction="sum" it is the sum).  validation_loss,
+    metrics, validation_metrics: measured after the epoch's last step.  seconds: the time that the
+    epoch's steps took.  state: the optimizer's, after the last step of the model that was given back.
+    best_epoch: with early stopping, the epoch (from 1) that the model is from.  stopped: why the run ended
+    before its last epoch, or "".
+    """
+
+    loss: list[float] = field(default_factory=list)
+    validation_loss: list[float] = field(default_factory=list)
+    metrics: dict[str, list[float]] = field(default_factory=dict)
+    validation_metrics: dict[str, list[float]] = field(default_factory=dict)
+    seconds: list[float] = field(default_factory=list)
+    best_epoch: int | None = None
+    stopped: str = ""
+    state: Any = field(default=None, repr=False)
+
+    def longer(
+        self, loss: float, seconds: float, here: dict[str, float], there: dict[str, float], state: Any
+    ) -> History:
+        """The history after one more epoch: another one, so that an epoch is entered as a whole or not at all.
+
+        here: the metrics of the data; there: the loss and the metrics of the validation data, if there is any.
+        """
+        there = dict(there)
+        held_out = [there.pop("loss")] if there else []
+        return replace(
+            self,
+            loss=[*self.loss, loss],
+            validation_loss=[*self.validation_loss, *held_out],
+            metrics=_longer(self.metrics, here),
+            validation_metrics=_longer(self.validation_metrics, there),
+            seconds=[*self.seconds, seconds],
+            state=state,
+        )
+
+    def copy(self) -> History:
+        """A history of its own, which can be written to without harm."""
+        return History(
+            loss=list(self.loss),
+            validation_loss=list(self.validation_loss),
+            metrics={name: list(curve) for name, curve in self.metrics.items()},
+            validation_metrics={name: list(curve) for name, curve in self.validation_metrics.items()},
+            seconds=list(self.seconds),
+            best_epoch=self.best_epoch,
+            stopped=self.stopped,
+            state=copied(self.state),
+        )
+
+
+def _longer(curves: dict[str, list[float]], found: dict[str, float]) -> dict[str, list[float]]:
+    return {name: [*curves.get(name, ()), value] for name, value in found.items()}
+
+
+def copied(tree: Any) -> Any:
+    """A tree with memory of its own."""
+    return None if tree is None else map_leaves(lambda x: backend_of(x).asarray(x, copy=True), tree)

@@ -1,0 +1,142 @@
+"""One epoch after another over some data: batches, steps, and what is measured."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any
+
+from martlet.backend import Array, describe
+from martlet.batches import cut, draw_order, place_data
+from martlet.checkpoint import Run
+from martlet.diagnosis import NotFinite, all_finite, explain
+from martlet.evaluation import METRICS, Metric, apply, measure
+from martlet.layer import Layer
+from martlet.loss import Loss
+from martlet.progress import LossLog
+from martlet.step import train_step
+from martlet.tree import leaves, named_leaves
+
+if TYPE_CHECKING:
+    import numpy as np
+
+
+class Loop:
+    """What stays the same from epoch to epoch of a training run: the data, and how it is cut and measured."""
+
+    def __init__(
+        self,
+        data: tuple[Any, Array, Array | None],
+        size: int,
+        last: str,
+        metrics: Mapping[str, Metric],
+        rng: np.random.Generator,
+        shuffle: bool,
+    ) -> None:
+        self.arrays: tuple[Any, ...] = data if data[2] is not None else data[:2]
+        self.size, self.last, self.metrics = size, last, metrics
+        self.rng, self.shuffle = rng, shuffle
+        self.count = int(data[0].shape[0])
+        if last == "drop" and self.count < size:
+            raise ValueError(f'fit: last="drop" leaves no batch: batch_size={size} is more than {self.count} samples')
+        self.steps = self.count // size if last == "drop" else -(-self.count // size)
+        self.held_out: tuple[Any, ...] | None = None
+        self.watched: Callable[[Any], Iterable[Array]] = leaves
+
+    def check(self, now: Run, validation: Any) -> None:
+        """Find out now what would go wrong in the midst of the first epoch."""
+        model, loss = now.model, now.loss
+        assert loss is not None
+        x, t, *_ = self.arrays
+        y = check_targets(model, loss, x, t, self.size)
+        known = {name: function for name, function in self.metrics.items() if METRICS.get(name) is function}
+        apply("fit", known, y, t[: y.shape[0], ...])
+        model.forward(x[: min(self.size, self.count), ...])
+        rest = self.count % self.size
+        if self.last == "keep" and rest and self.count > self.size:
+            try:
+                model.forward(x[:rest, ...])
+            except ValueError as error:
+                raise ValueError(
+                    f"fit: {self.count} samples in batches of {self.size} leave a last one of {rest}, and {error}; "
+                    'last="drop" leaves it out'
+                ) from None
+        if not all_finite(leaves(model)):  # a kept mask may hold -inf
+            sound = {name for name, x in named_leaves(model).items() if all_finite([x])}
+            self.watched = lambda model: (x for name, x in named_leaves(model).items() if name in sound)
+        self.held_out = held_out(model, loss, validation, self.size)
+
+    def settings(self) -> dict[str, Any]:
+        """What a run must have been given, in words, to be the same run."""
+        return {
+            "x": shapes(self.arrays[:1]),
+            "t": shapes(self.arrays[1:2]),
+            "weight": shapes(self.arrays[2:]),
+            "validation": None if self.held_out is None else shapes(self.held_out),
+            "batch_size": self.size,
+            "last": self.last,
+            "shuffle": self.shuffle,
+            "metrics": tuple(self.metrics),
+        }
+
+    def try_step(self, now: Run, rows: int) -> None:
+        """A step with so many samples, for nothing but its use of memory."""
+        train_step(now.model, now.loss, now.optimizer, now.state, *(a[:rows, ...] for a in self.arrays))  # type: ignore[arg-type]
+
+    def epoch(self, now: Run, bar: Any) -> Run:
+        """The run after one more epoch, which is entered into the history."""
+        model, state, loss, optimizer, history = now.model, now.state, now.loss, now.optimizer, now.history
+        assert loss is not None
+        assert optimizer is not None
+        order = draw_order(self.arrays[0], self.rng if self.shuffle else None)
+        start = time.perf_counter()
+        log = LossLog(loss.reduction)
+        read, known_good = 0, (model, state)
+        for step, batch in enumerate(self.batches(order), start=1):
+            model, state, value = train_step(model, loss, optimizer, state, *batch)
+            if log.add(value, batch) or step == self.steps:
+                values = log.read()
+                if not (all(map(math.isfinite, values)) and all_finite(self.watched(model))):
+                    found = explain(*known_good, loss, optimizer, self.batches(order, read))
+                    past = replace(history.copy(), state=found.state)
+                    raise NotFinite(now.epoch + 1, read + found.step, found.layer, found.what, found.model, past)
+                bar.update(len(values))
+                read, known_good = step, (model, state)
+        mean, seconds = log.result(), time.perf_counter() - start
+        bar.set_postfix(loss=f"{mean:.4g}")
+        here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
+        there = {}
+        if self.held_out is not None:
+            there = measure("fit: validation", model, loss, self.metrics, *self.held_out)
+        history = history.longer(mean, seconds, here, there, state)
+        return replace(now, model=model, state=state, history=history, epoch=now.epoch + 1)
+
+    def batches(self, order: Array | None, first: int = 0) -> Iterable[tuple[Array, ...]]:
+        return cut(self.arrays, order, self.size, self.last, first)
+
+
+def shapes(arrays: Iterable[Any]) -> tuple[Any, ...]:
+    """The shape of each array; None for none."""
+    return tuple(None if x is None else tuple(map(int, x.shape)) for x in arrays)
+
+
+def check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
+    """Read the targets here, once, and compare shapes on a first batch, whose output is given back."""
+    loss.check_weights()
+    rows = min(batch_size, x.shape[0])
+    y = model.predict(x[:rows, ...])
+    loss.value(y, t[:rows, ...])
+    loss.check_targets(y, t)
+    return y
+
+
+def held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Any, ...] | None:
+    if validation is None:
+        return None
+    if not isinstance(validation, tuple) or len(validation) not in (2, 3):
+        raise TypeError(f"fit: validation must be a tuple (x, t) or (x, t, weight), got {describe(validation)}")
+    data = place_data("fit: validation", model, loss, *validation)
+    check_targets(model, loss, *data[:2], batch_size)
+    return data
