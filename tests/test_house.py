@@ -37,6 +37,8 @@ LADDER = [
     ],
     ["layers.sequential", "layers.standardize"],
     ["layers"],
+    ["checkpoint.torch_in", "checkpoint.torch_out", "checkpoint.sklearn_in"],
+    ["checkpoint"],
     ["numbered"],
     ["schedules", "optimizers.transforms"],
     ["optimizers.optimizer"],

@@ -7,6 +7,7 @@ from martlet import datasets, initializers, plot, schedules
 from martlet.advice import Advice, where_to_run
 from martlet.backend import Array, Backend, BackendUnavailable, available_backends, backend_of, namespace, to_numpy
 from martlet.batches import batches
+from martlet.checkpoint import from_sklearn, from_torch, to_torch
 from martlet.diagnosis import NotFinite
 from martlet.evaluation import accuracy, evaluate
 from martlet.functions import log_softmax, one_hot, sigmoid, softmax, softplus
@@ -131,6 +132,8 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "from_sklearn",
+    "from_torch",
     "gradient",
     "initializers",
     "kept",
@@ -147,6 +150,7 @@ __all__ = [
     "softmax",
     "softplus",
     "to_numpy",
+    "to_torch",
     "train_step",
     "where_to_run",
 ]
