@@ -157,23 +157,31 @@ def test_the_random_stacks_hold_every_layer_that_there_is(torch: Any) -> None:
     assert drawn == {"Sequential", *ROWS}
 
 
-@pytest.mark.eager
+@every
 @pytest.mark.parametrize("dtype", ["float32", "float64"])
-def test_a_random_stack_gives_the_numbers_of_torch(xp: Target, torch: Any, dtype: str) -> None:
+def test_a_random_stack_gives_the_numbers_of_torch(torch: Any, dtype: str) -> None:
     """To 1e-6 or 1e-12; in float32 no further from the float64 result than four times what PyTorch itself loses."""
-    if dtype == "float64" and xp.double == "float32":
-        pytest.skip("there is no float64")
     for seed in SEEDS:
         module, x, dout = batch(torch, seed, dtype)
-        model = mt.from_torch(module, backend=xp.backend)
-        assert {mt.to_numpy(a).dtype for a in observed(model).values()} <= {np.dtype(dtype)}
-        found = by_martlet(model, xp.asarray(x, dtype), xp.asarray(dout, dtype))
+        model = mt.from_torch(module)
+        assert {a.dtype for a in observed(model).values()} <= {np.dtype(dtype)}
+        found = by_martlet(model, x if x.dtype.kind == "i" else x.astype(dtype), dout.astype(dtype))
         exact, theirs = by_torch(torch, copy.deepcopy(module).double(), x, dout), by_torch(torch, module, x, dout)
         lost = distances(found, exact)
-        for verb, allowed in distances(
-            {verb: {n: theirs[verb][n] for n in found[verb]} for verb in found}, exact
-        ).items():
+        for verb, named in found.items():
+            allowed = distances({verb: {name: theirs[verb][name] for name in named}}, exact)[verb]
             assert lost[verb] <= max(TOLERANCE[dtype], 4.0 * allowed), f"stack {seed}, {verb}: {lost}\n{module}"
+
+
+@pytest.mark.eager
+def test_on_every_backend_the_weights_are_the_same_bits(xp: Target, torch: Any) -> None:
+    for seed in SEEDS:
+        module = random_stack(torch, seed)[0].to(getattr(torch, xp.double))
+        model, here = mt.from_torch(module), mt.from_torch(module, backend=xp.backend)
+        assert mt.names(here) == mt.names(model)
+        for a, b in zip(mt.leaves(here), mt.leaves(model), strict=True):
+            assert mt.backend_of(a).name == xp.backend.name
+            np.testing.assert_array_equal(mt.to_numpy(a), b, strict=True)
 
 
 @pytest.mark.eager
@@ -192,6 +200,28 @@ def test_there_and_back_is_bit_equal(xp: Target, torch: Any) -> None:
         assert found["backward"].keys() == expected["backward"].keys()
         for name in (name for name in found["backward"] if ".layer." not in name):  # but for what is frozen
             assert distance(found["backward"][name], expected["backward"][name]) <= TOLERANCE[xp.double]
+
+
+@every
+@pytest.mark.parametrize("optimizer", ["SGD", "Adam"])
+def test_a_net_that_moved_learns_on_along_the_same_curve(torch: Any, optimizer: str) -> None:
+    nn = torch.nn
+    # No bias before the BatchNorm, which takes it away again: Adam would blow up the rounding in its gradient.
+    first, norm = nn.Linear(2, 8, bias=False), nn.BatchNorm1d(8)
+    module = nn.Sequential(first, norm, nn.Tanh(), nn.Linear(8, 8), nn.GELU(), nn.Linear(8, 3)).double()
+    module = random_weights(torch, module, seed=0)
+    model, (x, t) = mt.from_torch(module), mt.datasets.spiral(20, dtype="float64")
+    theirs, ours = getattr(torch.optim, optimizer)(module.parameters(), lr=0.05), getattr(mt, optimizer)(lr=0.05)
+    state = ours.init(model)
+    for _ in range(50):
+        theirs.zero_grad()
+        expected = nn.functional.cross_entropy(module(torch.asarray(x)), torch.asarray(t))
+        expected.backward()
+        theirs.step()
+        model, state, value = mt.train_step(model, mt.SoftmaxWithLoss(), ours, state, x, t)
+        assert float(value) == pytest.approx(expected.item(), rel=1e-12)
+    for name, leaf in leaves_by_name(mt.from_torch(module)).items():
+        assert distance(leaves_by_name(model)[name], leaf) <= 1e-12
 
 
 # ------------------------------------------------------------------------------ what is not the same
@@ -573,15 +603,23 @@ def test_a_pipeline_of_sklearn_is_one_model(sklearn: Any, dtype: str) -> None:
     assert [a.tolist() for a in before] == [a.tolist() for a in mt.leaves(model)]
 
 
-def test_a_model_from_sklearn_learns_on(sklearn: Any, xp: Target) -> None:
+@pytest.mark.eager
+def test_the_weights_of_sklearn_are_the_same_on_every_backend(sklearn: Any, xp: Target) -> None:
+    x, t = some_data()
+    pipe = sklearn.pipeline.make_pipeline(sklearn.preprocessing.StandardScaler(), sklearn.linear_model.Ridge())
+    pipe.fit(x, t)
+    here = mt.from_sklearn(pipe, backend=xp.backend, dtype=xp.double)
+    for a, b in zip(mt.leaves(here), mt.leaves(mt.from_sklearn(pipe)), strict=True):
+        assert mt.backend_of(a).name == xp.backend.name
+        np.testing.assert_array_equal(mt.to_numpy(a), b.astype(xp.double), strict=True)
+
+
+def test_a_model_from_sklearn_learns_on(sklearn: Any) -> None:
     x, t = some_data()
     estimator = fitted(sklearn.neural_network.MLPClassifier((5,), max_iter=20, random_state=0), x, t)
-    model = mt.from_sklearn(estimator, backend=xp.backend, dtype=xp.double)
-    assert mt.backend_of(model[0].W).name == xp.backend.name
-    loss = mt.SoftmaxWithLoss()
-    x, t = xp.asarray(x), xp.asarray(t)
+    model, loss = mt.from_sklearn(estimator), mt.SoftmaxWithLoss()
     before = float(loss.value(model.predict(x), t))
-    assert before == pytest.approx(estimator.loss_curve_[-1], rel=0.05)  # sklearn's is the mean over its batches
+    assert before == pytest.approx(estimator.loss_curve_[-1], rel=0.05)  # theirs is the mean over an epoch's batches
     after, _ = mt.fit(model, x, t, loss=loss, optimizer=mt.Adam(), epochs=20, batch_size=30)
     assert float(loss.value(after.predict(x), t)) < 0.95 * before
 
@@ -613,3 +651,29 @@ def test_what_sklearn_has_and_martlet_has_not_is_named(sklearn: Any) -> None:
     for wrong in (linear.Ridge, None, x):
         with pytest.raises(TypeError, match="expected a scikit-learn estimator"):
             mt.from_sklearn(wrong)
+
+
+# -------------------------------------------------------------------------------------- the example
+
+
+@every
+@pytest.mark.skipif(not hasattr(mt, "save"), reason="models cannot be saved yet")
+def test_the_example_ships_a_small_file(torch: Any, tmp_path: Any) -> None:
+    from from_torch_to_numpy import predict_elsewhere, trained_in_torch
+
+    x, t = mt.datasets.spiral()
+    net = trained_in_torch(torch, x, t)
+    mt.save(tmp_path / "spiral.martlet", mt.from_torch(net))
+    assert (tmp_path / "spiral.martlet").stat().st_size < 5_000
+    scores = predict_elsewhere(tmp_path / "spiral.martlet")
+    assert distance(scores, net(torch.asarray(x)).detach()) <= 1e-6
+    assert np.mean(scores.argmax(axis=1) == t) > 0.98
+
+
+@pytest.mark.parametrize("library", ["numpy", "array_api_compat", "json", "scipy", "safetensors", "sklearn", "torch"])
+def test_the_examples_other_python_imports_nothing_else(library: str) -> None:
+    from from_torch_to_numpy import ELSEWHERE
+
+    wall = ELSEWHERE.partition("import numpy, martlet")[0]
+    run = subprocess.run([sys.executable, "-c", f"{wall}\nimport {library}"], capture_output=True, text=True)
+    assert ("is not to be had here" in run.stderr) == (library in ("scipy", "safetensors", "sklearn", "torch"))
