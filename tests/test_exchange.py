@@ -421,6 +421,7 @@ REFUSED = [
     (twice, "2 Linear.* shares its weights with 0 Linear"),
     (half_frozen, "some of its parameters are frozen"),
     (lambda nn: nn.Linear(2, 3, device="meta"), "meta device"),
+    (lambda nn: nn.Linear(2, 3, dtype=nn.Parameter().cfloat().dtype), "its weights are complex"),
     (lambda nn: nn.Softplus(beta=2), r"only beta=1"),
     (lambda nn: nn.Softplus(threshold=5), r"threshold=5\).* from 20 to 80"),
     (lambda nn: nn.Softplus(threshold=100), "from 20 to 80"),
@@ -469,7 +470,19 @@ def test_what_cannot_go_is_named(torch: Any) -> None:
     ):
         with pytest.raises(ValueError, match=message):
             mt.to_torch(model)
-    with pytest.raises(TypeError, match=r"to_torch: 0 Affine: .*weight must hold floating-point numbers"):
+    for layer, message in (
+        (mt.Affine(np.ones((2, 3)), ones), r"to_torch: Affine: b has shape \(2,\), expected \(3,\)"),
+        (mt.MatMul(ones), "W has shape"),
+        (mt.Embedding(ones), "W has shape"),
+        (mt.BatchNorm(ones, ones, ones, np.ones(3)), "variance has shape"),
+        (mt.BatchNorm(*[np.ones((2, 2))] * 4), "gamma has shape"),
+        (mt.LayerNorm(ones, np.ones(3)), "beta has shape"),
+    ):
+        with pytest.raises(ValueError, match=message):
+            mt.to_torch(layer)
+    with pytest.raises(TypeError, match=r"to_torch: 1 BatchNorm: gamma must be an array, got NoneType None"):
+        mt.to_torch(mt.Sequential(mt.ReLU(), mt.BatchNorm(None, None, None, None)))
+    with pytest.raises(TypeError, match=r"to_torch: 0 Affine: W must hold floating-point numbers"):
         mt.to_torch(mt.Sequential(mt.Affine(np.ones((2, 2), dtype="int64"), ones)))
     with pytest.raises(TypeError, match="expected a layer, got SoftmaxWithLoss"):
         mt.to_torch(mt.SoftmaxWithLoss())

@@ -114,6 +114,8 @@ class Reading:
     def check_memory(self, module: Any, title: str) -> None:
         """The weights hold numbers, and are nobody else's: copies of what is shared would go their own ways."""
         for tensor in [*module.parameters(), *module.buffers()]:
+            if tensor.is_complex():
+                raise ValueError("its weights are complex")
             if tensor.is_meta:
                 raise ValueError("its weights are on the meta device, which holds no numbers")
             if tensor.numel() and (owner := self.owners.setdefault(tensor.data_ptr(), title)) != title:

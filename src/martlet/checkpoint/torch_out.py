@@ -6,8 +6,8 @@ from collections.abc import Callable
 from types import ModuleType
 from typing import Any
 
-from martlet.backend import Array, Backend, describe
-from martlet.checks import check_floating
+from martlet.backend import Backend, describe
+from martlet.checks import check_array, check_floating, complain_shape
 from martlet.layer import Layer
 from martlet.layers import (
     ELU,
@@ -60,6 +60,7 @@ class Writing:
 
     def __init__(self, nn: ModuleType) -> None:
         self.nn = nn
+        self.title = ""  # how an error names the layer at this place
         self.rank: int | None = None  # how many axes the numbers have here, where that is known
 
     def module(self, layer: Layer, path: str) -> Any:
@@ -68,46 +69,56 @@ class Writing:
             return self.nn.Sequential(*map(self.module, layer, places))
         if type(layer) is Freeze and not layer.statistics:
             return self.module(layer.layer, f"{path}.layer".lstrip(".")).requires_grad_(False)
-        try:
-            if type(layer) not in MODULES:
-                raise ValueError("this layer has no counterpart in torch.nn")
-            return MODULES[type(layer)](layer, self)
-        except (TypeError, ValueError) as error:
-            title = f"{path} {type(layer).__name__}".strip()
-            raise type(error)(f"to_torch: {title}: {error}") from None
+        self.title = f"to_torch: {path} {type(layer).__name__}".replace("  ", " ")
+        if type(layer) not in MODULES:
+            raise ValueError(f"{self.title}: this layer has no counterpart in torch.nn")
+        for name in layer._leaves:
+            check_array(self.title, name, getattr(layer, name))
+        return MODULES[type(layer)](layer, self)
 
-    def fill(self, module: Any, **arrays: Array) -> Any:
-        """The module with copies of these arrays as its parameters and buffers."""
-        for name, x in arrays.items():
-            check_floating("it", name, x)
+    def fill(self, module: Any, layer: Layer, **names: str) -> Any:
+        """The module with copies of the layer's arrays: ``weight="W"`` makes W its parameter or buffer weight."""
+        for theirs, ours in names.items():
+            x = getattr(layer, ours)
+            check_floating(self.title, ours, x)
+            x = x.T if theirs == "weight" and type(module) is self.nn.Linear else x
+            if x.shape != getattr(module, theirs).shape:
+                complain_shape(self.title, ours, x, tuple(getattr(module, theirs).shape), "to fit its other arrays")
             tensor = Backend("torch").asarray(x, copy=True).contiguous()
-            setattr(module, name, self.nn.Parameter(tensor) if name in module._parameters else tensor)
+            setattr(module, theirs, self.nn.Parameter(tensor) if theirs in module._parameters else tensor)
         return module
+
+    def check_axes(self, layer: Layer, name: str, count: int) -> None:
+        x = getattr(layer, name)
+        if len(x.shape) != count:
+            complain_shape(self.title, name, x, f"{count} axes", "or forward would refuse it too")
 
 
 def write_linear(layer: Any, at: Writing) -> Any:
+    at.check_axes(layer, "W", 2)
     at.rank = 2
     # On the meta device nothing is drawn: the user's random numbers stay where they were.
     module = at.nn.Linear(*layer.W.shape, bias=type(layer) is Affine, device="meta")
-    at.fill(module, weight=layer.W.T)
-    return at.fill(module, bias=layer.b) if type(layer) is Affine else module
+    return at.fill(module, layer, weight="W", **({"bias": "b"} if type(layer) is Affine else {}))
 
 
 def write_embedding(layer: Any, at: Writing) -> Any:
+    at.check_axes(layer, "W", 2)
     at.rank = None
-    return at.fill(at.nn.Embedding(*layer.W.shape, device="meta"), weight=layer.W)
+    return at.fill(at.nn.Embedding(*layer.W.shape, device="meta"), layer, weight="W")
 
 
 def write_batch_norm(layer: Any, at: Writing) -> Any:
-    classes = {4: at.nn.BatchNorm2d, 5: at.nn.BatchNorm3d}
-    module = classes.get(at.rank or 2, at.nn.BatchNorm1d)(layer.gamma.shape[0], eps=layer.eps, momentum=layer.momentum)
-    at.fill(module, weight=layer.gamma, bias=layer.beta, running_mean=layer.mean, running_var=layer.variance)
+    at.check_axes(layer, "gamma", 1)
+    kind = {4: at.nn.BatchNorm2d, 5: at.nn.BatchNorm3d}.get(at.rank or 2, at.nn.BatchNorm1d)
+    module = kind(layer.gamma.shape[0], eps=layer.eps, momentum=layer.momentum)
+    at.fill(module, layer, weight="gamma", bias="beta", running_mean="mean", running_var="variance")
     return module.to(module.weight.device)  # the counter of batches follows
 
 
 def write_layer_norm(layer: Any, at: Writing) -> Any:
     module = at.nn.LayerNorm(tuple(layer.gamma.shape), eps=layer.eps, device="meta")
-    return at.fill(module, weight=layer.gamma, bias=layer.beta)
+    return at.fill(module, layer, weight="gamma", bias="beta")
 
 
 def write_flatten(layer: Any, at: Writing) -> Any:
@@ -117,7 +128,7 @@ def write_flatten(layer: Any, at: Writing) -> Any:
 
 def write_reshape(layer: Any, at: Writing) -> Any:
     if not layer.shape:
-        raise ValueError("one number per sample and no axis for it has no counterpart in torch.nn")
+        raise ValueError(f"{at.title}: one number per sample and no axis for it has no counterpart in torch.nn")
     is_flat, at.rank = at.rank == 2, 1 + len(layer.shape)
     module = at.nn.Unflatten(1, layer.shape)
     return module if is_flat else at.nn.Sequential(at.nn.Flatten(), module)
