@@ -114,7 +114,7 @@ Numbers = dict[str, dict[str, Any]]
 def by_torch(torch: Any, module: Any, x: np.ndarray, dout: np.ndarray) -> Numbers:
     """What PyTorch makes of a batch: prediction, training output, gradients, and the model after it."""
     module = copy.deepcopy(module)
-    width = next((p.dtype for p in module.parameters()), torch.float64)
+    width = next((p.dtype for p in module.state_dict().values() if p.is_floating_point()), torch.float64)
     x = torch.asarray(x) if x.dtype.kind == "i" else torch.asarray(x).to(width)
     found = {"predict": {"y": module.eval()(x.clone())}}
     y = module.train()(x.clone())
@@ -344,6 +344,16 @@ def test_half_precision_stays_what_it_is(torch: Any, dtype: str) -> None:
     assert {x.dtype for x in mt.leaves(model)} == {getattr(torch, dtype)}
     assert {x.dtype for x in mt.to_torch(model).parameters()} == {getattr(torch, dtype)}
     assert {x.dtype.name for x in mt.leaves(mt.from_torch(module, dtype="float64"))} == {"float64"}
+
+
+@every
+def test_a_layer_norm_without_weights_has_the_width_of_the_others(torch: Any) -> None:
+    nn, x = torch.nn, np.random.default_rng(0).standard_normal((5, 3))
+    bare = nn.LayerNorm(3, elementwise_affine=False)
+    module = nn.Sequential(bare, nn.BatchNorm1d(3, affine=False)).double().eval()
+    assert distance(mt.from_torch(module).predict(x), module(torch.asarray(x))) <= 1e-12
+    assert distance(mt.from_torch(bare, dtype="float64").predict(x), bare(torch.asarray(x))) <= 1e-12
+    assert {a.dtype.name for a in mt.leaves(mt.from_torch(bare))} == {"float32"}
 
 
 # --------------------------------------------------------------------------------- what cannot be had

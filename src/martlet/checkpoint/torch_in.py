@@ -55,7 +55,8 @@ def from_torch(
     3d, LayerNorm, Dropout, Flatten, Unflatten, Identity, ReLU, LeakyReLU, ELU, SiLU, GELU, Sigmoid, Tanh,
     Softplus, Softmax or LogSoftmax.  What is frozen there (``requires_grad=False``) comes in a Freeze.
 
-    Three things differ.  PyTorch's Softplus is x itself from 20 on, which leaves out up to 2e-9.  The
+    Its dtypes are kept unless ``dtype`` changes them (a LayerNorm without weights takes that of the others, or
+    float32).  Three things differ.  PyTorch's Softplus is x itself from 20 on, which leaves out up to 2e-9.  The
     masks of Dropout are other masks; ``rng`` draws their streams, and without it they are always the same.
     And a Linear takes any number of axes, an Affine or MatMul only (N, D).
 
@@ -69,7 +70,8 @@ def from_torch(
     target = as_backend(backend, dtype)
     rng = generator(0) if rng is None else rng
     check_generator("from_torch", rng, "bytes")
-    like = next(module.parameters(), torch.zeros(0))
+    weights = [x for x in (*module.parameters(), *module.buffers()) if x.is_floating_point()]
+    like = weights[0] if weights else torch.zeros(0)
     if target.name == "torch" and target.device is None:
         target = Backend("torch", like.device, target.dtype)
     return Reading(torch.nn, rng, like).layer(module, "").to(target)  # a copy: up to here the memory is PyTorch's
@@ -176,7 +178,7 @@ def read_layer_norm(module: Any, at: Reading) -> Layer:
         raise ValueError("a gamma without a beta has no counterpart in martlet")
     if module.elementwise_affine:
         return LayerNorm(module.weight.detach(), module.bias.detach(), eps=module.eps)
-    shape, like = module.normalized_shape, at.like.detach()
+    shape, like = module.normalized_shape, at.like
     return Freeze(LayerNorm(like.new_ones(shape), like.new_zeros(shape), eps=module.eps))
 
 
