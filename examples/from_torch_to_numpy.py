@@ -5,8 +5,8 @@ Here PyTorch trains it; ``from_torch`` copies its weights into the same layers h
 numbers; ``save`` puts them into one file; and another Python, which refuses to import anything but the
 standard library, NumPy, array-api-compat and martlet, loads the file and predicts.
 
-    python examples/from_torch_to_numpy.py                   needs PyTorch: pip install "martlet[torch]"
-    python examples/from_torch_to_numpy.py --file spiral.martlet    and keep the file
+    python examples/from_torch_to_numpy.py                          needs PyTorch: pip install "martlet[torch]"
+    python examples/from_torch_to_numpy.py --file spiral.martlet    keeps the file
 
 Without PyTorch the network is trained by ``mt.fit``, and the rest is the same.
 """
