@@ -146,6 +146,7 @@ def examples(session: nox.Session) -> None:
         ["residual.py", "--plot", str(out / "residual.png")],
         ["graph_nodes.py"],
         ["custom_layer.py"],
+        ["from_torch_to_numpy.py"],
         ["scale_spiral.py", "--quick", "--out", str(out)],
     ):
         session.run("python", str(Path("examples") / command[0]), *command[1:], env=environment)
@@ -168,6 +169,13 @@ def coverage(session: nox.Session) -> None:
         session.run("coverage", "run", "-m", "pytest", "-q", "--backend", backend, "-n", "auto", env=ONE_THREAD)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
+
+
+@nox.session(default=False)
+def hostile(session: nox.Session) -> None:
+    """Forged files, random damage, killed processes: the full numbers of docs/checkpoints.md (-- --write)."""
+    install(session, "test")
+    session.run("python", "tests/hostile.py", *session.posargs)
 
 
 @nox.session(default=False)

@@ -37,6 +37,7 @@ LADDER = [
     ],
     ["layers.sequential", "layers.standardize", "watching"],
     ["layers"],
+    ["checkpoint.torch_in", "checkpoint.torch_out", "checkpoint.sklearn_in"],
     ["numbered"],
     ["schedules", "optimizers.transforms"],
     ["optimizers.optimizer"],

@@ -3,6 +3,7 @@
 Start with ``Affine.init``, ``Sequential`` and ``fit``; read ``martlet/layer.py`` to see what a layer is.
 """
 
+import importlib
 from typing import TYPE_CHECKING, Any
 
 from martlet import datasets, initializers, plot, schedules
@@ -72,17 +73,26 @@ from martlet.tree import Tree, kept, leaves, names, rebuild, replace
 
 if TYPE_CHECKING:
     from martlet import testing
+    from martlet.checkpoint.sklearn_in import from_sklearn
+    from martlet.checkpoint.torch_in import from_torch
+    from martlet.checkpoint.torch_out import to_torch
 
 __version__ = "0.1.0"
 
+# Loaded when they are used: who only runs a network does not wait for them.
+_LATER = {
+    "from_sklearn": "martlet.checkpoint.sklearn_in",
+    "from_torch": "martlet.checkpoint.torch_in",
+    "testing": "martlet.testing",
+    "to_torch": "martlet.checkpoint.torch_out",
+}
+
 
 def __getattr__(name: str) -> Any:
-    """``martlet.testing`` is loaded when it is used: who only runs a network does not wait for it."""
-    if name != "testing":
+    if name not in _LATER:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    import martlet.testing
-
-    return martlet.testing
+    module = importlib.import_module(_LATER[name])
+    return getattr(module, name, module)
 
 
 __all__ = [
@@ -150,6 +160,8 @@ __all__ = [
     "datasets",
     "evaluate",
     "fit",
+    "from_sklearn",
+    "from_torch",
     "gradient",
     "initializers",
     "kept",
@@ -170,6 +182,7 @@ __all__ = [
     "softplus",
     "testing",
     "to_numpy",
+    "to_torch",
     "train_step",
     "where_to_run",
 ]

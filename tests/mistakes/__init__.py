@@ -7,6 +7,7 @@ add its row here; ``tests/test_errors.py`` makes every call on every backend.
 
 from mistakes import (
     creation,
+    files,
     fit,
     functions,
     linear,
@@ -38,4 +39,5 @@ TABLES: dict[str, list[Row]] = {
     "stopping": stopping.STOPPING,
     "measures": measures.MEASURES,
     "pictures": pictures.PICTURES,
+    "files": files.FILES,
 }
