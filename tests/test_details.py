@@ -1,0 +1,290 @@
+"""Small promises that no law makes and nobody would miss until they are broken.
+
+Each was found by planting a fault that no other test noticed: see mutation.py.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from cases import LAYERS, LayerCase, affine
+from conftest import Target, assert_close, take_apart
+
+import martlet as mt
+
+
+def row_of_ones() -> Any:
+    return mt.MatMul(np.ones((1, 1)))
+
+
+# ------------------------------------------------------------------------- where arrays begin, and as what
+
+
+BEGINNINGS: dict[str, Callable[..., mt.Layer]] = {
+    "MatMul": lambda rng, **to: mt.MatMul.init(3, 4, rng, **to),
+    "Affine": lambda rng, **to: mt.Affine.init(3, 4, rng, **to),
+    "Embedding": lambda rng, **to: mt.Embedding.init(3, 4, rng, **to),
+    "BatchNorm": lambda rng, **to: mt.BatchNorm.init(3, **to),
+    "LayerNorm": lambda rng, **to: mt.LayerNorm.init(3, **to),
+    "Standardize": lambda rng, **to: mt.Standardize.from_data(rng.standard_normal((5, 3)), **to),
+}
+
+
+@pytest.mark.parametrize("name", BEGINNINGS)
+def test_a_layer_begins_where_it_is_told_to_and_as_wide(name: str) -> None:
+    """Everywhere but on the device that the library takes by itself."""
+    pytest.importorskip("array_api_strict")
+    there = mt.Backend("array_api_strict", device="device1")
+    for dtype in ("float32", "float64"):
+        layer = BEGINNINGS[name](np.random.default_rng(0), backend=there, dtype=dtype)
+        assert {type(leaf).__module__.split(".")[0] for leaf in mt.leaves(layer)} == {"array_api_strict"}
+        assert {str(leaf.device) for leaf in mt.leaves(layer)} == {str(there.asarray(np.zeros(1)).device)}
+        assert {str(leaf.dtype).split(".")[-1] for leaf in mt.leaves(layer)} == {dtype}
+
+
+def test_a_bias_begins_at_zero_and_weights_with_the_initializer() -> None:
+    layer = mt.Affine.init(3, 4, np.random.default_rng(0), initializer=lambda shape, rng: np.full(shape, 7.0))
+    np.testing.assert_array_equal(layer.W, np.full((3, 4), 7.0))
+    np.testing.assert_array_equal(layer.b, np.zeros(4))
+
+
+def test_the_rows_of_an_embedding_begin_standard_normal() -> None:
+    layer = mt.Embedding.init(5, 3, np.random.default_rng(0), dtype="float64")
+    np.testing.assert_array_equal(layer.W, np.random.default_rng(0).standard_normal((5, 3)))
+
+
+# ------------------------------------------------------------------------------------------- optimizers
+
+
+@pytest.mark.parametrize("frozen", [False, True])
+def test_a_state_lies_where_the_model_does(frozen: bool) -> None:
+    """Even if the model learns nothing, the next one to use the state may."""
+    pytest.importorskip("array_api_strict")
+    there = mt.Backend("array_api_strict", device="device1")
+    layer: mt.Layer = mt.Affine.init(2, 2, np.random.default_rng(0), backend=there)
+    state = mt.Adam().init(mt.Freeze(layer) if frozen else layer)
+    assert {str(leaf.device) for leaf in mt.leaves(state)} == {str(mt.leaves(layer)[0].device)}
+
+
+class Mean(mt.Optimizer):
+    """m ← m + (g - m) / t,  p ← p - lr · m: down the mean of all gradients."""
+
+    lr: float = 0.5
+
+    memories = ("m",)
+
+    def rule(self, p, g, m, lr, t):
+        m = m + (g - m) / t
+        return p - lr * m, m
+
+
+def test_an_optimizer_of_ones_own_remembers_and_counts(xp: Target) -> None:
+    """The class is made here, and not when the file is read."""
+
+    class Mine(mt.Optimizer):
+        lr: float = 0.5
+
+        memories = ("m",)
+        rule = Mean.rule
+
+    model = xp.put(row_of_ones())
+    state, expected, grads = Mine().init(model), 1.0, [4.0, -2.0, 1.0]
+    for t in (1, 2, 3):
+        model, state = Mine().update(model, model.gradient(W=xp.put(np.full((1, 1), grads[t - 1]))), state)
+        expected -= 0.5 * float(np.mean(grads[:t]))
+        assert float(mt.to_numpy(model.W)[0, 0]) == pytest.approx(expected, rel=1e-6)
+    with pytest.raises(TypeError, match=r"Mine\.update: state must come from Mine\.init, got SGD\.State"):
+        Mine().update(model, None, mt.SGD().init(model))
+
+
+def test_a_rule_may_only_name_numbers_that_there_are() -> None:
+    with pytest.raises(TypeError, match=r"^Lost\.rule takes mu, nu, which is no number of Lost$"):
+
+        class Lost(mt.Optimizer):
+            lr: float = 0.5
+
+            def rule(self, p, g, nu, lr, mu):
+                return (p,)
+
+
+class Counting(mt.Optimizer):
+    """Plain descent with a derived rate; ``derive`` writes down its calls."""
+
+    lr: float = 0.5
+
+    derived = ("rate",)
+    calls: Any = ()
+
+    def derive(self, t, numbers):
+        self.calls.append(float(t))
+        return (numbers["lr"] / t,)
+
+    def rule(self, p, g, rate):
+        return (p - rate * g,)
+
+
+def test_what_is_derived_is_derived_once_for_all_arrays() -> None:
+    model = mt.Sequential(affine(np.random.default_rng(0), 2, 2), affine(np.random.default_rng(1), 2, 2))
+    optimizer = Counting(calls=[])
+    state, now = optimizer.init(model), model
+    for _ in range(2):
+        now, state = optimizer.update(now, model, state)
+    assert optimizer.calls == [1.0, 2.0]
+    assert_close(mt.leaves(now), [p - (0.5 + 0.5 / 2) * p for p in mt.leaves(model)], rtol=1e-12)
+
+
+def test_derive_must_give_every_number_that_it_promised() -> None:
+    class Short(Counting):
+        derived = ("rate", "other")
+
+    optimizer = Short(calls=[])
+    with pytest.raises(ValueError, match="zip"):
+        optimizer.update(row_of_ones(), row_of_ones(), optimizer.init(row_of_ones()))
+
+
+def test_centered_rmsprop_remembers_the_mean_of_the_gradient(xp: Target) -> None:
+    model = xp.put(row_of_ones())
+    optimizer = mt.RMSprop(decay=0.75, centered=True)
+    _, state = optimizer.update(model, xp.put(mt.MatMul(np.full((1, 1), 8.0))), optimizer.init(model))
+    assert float(mt.to_numpy(state.m.W)[0, 0]) == pytest.approx(2.0)
+
+
+@pytest.mark.parametrize("optimizer", [mt.Adam(amsgrad=True), mt.RMSprop(centered=True), mt.Adam(), mt.RMSprop()])
+def test_a_choice_does_not_matter_where_nothing_is_learned(optimizer: mt.Optimizer) -> None:
+    model = mt.Freeze(row_of_ones())
+    after, state = optimizer.update(model, None, optimizer.init(model))
+    assert after is model
+    assert int(state.step) == 1
+
+
+def test_a_schedule_is_given_the_step_in_the_width_of_the_state() -> None:
+    class Seen(mt.schedules.Schedule):
+        def factor(self, n, state):
+            assert n.dtype == np.float32
+            return n + 1.0
+
+    model = mt.MatMul(np.ones((1, 1), dtype="float32"))
+    optimizer = mt.SGD(lr=0.5, schedule=Seen())
+    after, _ = optimizer.update(model, model, optimizer.init(model))
+    np.testing.assert_array_equal(after.W, [[0.5]])
+
+
+@pytest.mark.parametrize(
+    ("optimizer", "name"),
+    [(mt.Momentum, "momentum"), (mt.RMSprop, "decay"), (mt.Adam, "beta1"), (mt.Adam, "beta2"), (mt.AdamW, "beta2")],
+)
+def test_a_memory_that_never_fades_is_refused(optimizer: Any, name: str) -> None:
+    """With a share of 1 nothing new is ever learned, and Adam's corrections divide by zero."""
+    with pytest.raises(ValueError, match=f"{name} must be finite, >= 0 and < 1, got 1"):
+        optimizer(**{name: 1.0})
+
+
+# ------------------------------------------------------------------------------------------------ layers
+
+
+def test_two_rows_are_a_batch(xp: Target) -> None:
+    """Whatever they are, one lies as far above their mean as the other below."""
+    layer = xp.put(mt.BatchNorm(np.ones(2), np.zeros(2), np.zeros(2), np.ones(2), momentum=1.0, eps=0.0))
+    y, cache = xp.run(lambda layer, x: layer.forward(x), layer, xp.put(np.array([[1.0, 5.0], [3.0, -5.0]])))
+    assert_close(y, np.array([[-1.0, 1.0], [1.0, -1.0]]), rtol=1e-6)
+    assert_close(layer.observe(cache).variance, np.array([2.0, 50.0]), rtol=1e-6)  # over n - 1 = 1
+
+
+def test_an_embedding_where_words_cannot_be_read() -> None:
+    """On another library than NumPy: the same rows and sums, and NaN for what names no row, at either end."""
+    pytest.importorskip("array_api_strict")
+    there = Target("strict-device1")
+    W, words = np.random.default_rng(0).standard_normal((4, 3)), np.array([[0, 3], [1, 0], [3, 0]])
+    layer = there.put(mt.Embedding(W))
+    y, cache = layer.forward(there.put(words))
+    assert_close(y, W[words], rtol=0)
+    dout = np.random.default_rng(1).standard_normal((3, 2, 3))
+    expected = np.eye(4)[words.ravel()].T @ dout.reshape(6, 3)
+    assert_close(layer.backward(cache, there.put(dout))[1].W, expected, rtol=1e-12, atol=1e-12)
+    wrong, _ = layer.forward(there.put(np.array([-1, 0, 3, 4])))
+    np.testing.assert_array_equal(np.isnan(mt.to_numpy(wrong)).all(axis=1), [True, False, False, True])
+    _, nothing = layer.forward(there.put(words[:0]))
+    assert_close(layer.backward(nothing, there.put(dout[:0]))[1].W, np.zeros((4, 3)), rtol=0)
+
+
+# ------------------------------------------------------------------- what an error says beside its sentence
+
+
+@pytest.mark.parametrize("case", [case for case in LAYERS if case.checks_dout], ids=lambda case: case.name)
+def test_a_refused_dout_is_told_what_it_should_be_like(case: LayerCase) -> None:
+    """The layer that complains, both shapes, and whose shape it is."""
+    rng = np.random.default_rng(7)
+    layer, x = case.layer(rng), case.x(rng)
+    y, cache = layer.forward(x)
+    arrays, build = take_apart(y)
+    with pytest.raises(ValueError, match="shape") as caught:
+        layer.backward(cache, build([np.zeros((1, *a.shape)) for a in arrays]))
+    sentence = r"[A-Z]\w+: (dout|dout\[0\]) has shape (.+), expected (.+) \(the shape of the (output|input)\)"
+    found = re.fullmatch(sentence, str(caught.value))
+    assert found, str(caught.value)
+    name, came, wanted, like = found.groups()
+    assert (name == "dout[0]") is (like == "input")
+    assert came == str((1, *eval(wanted)))
+
+
+def foreign(*shape: int) -> Any:
+    """Ones that are not NumPy's."""
+    return pytest.importorskip("array_api_strict").ones(shape)
+
+
+class Normal:
+    """It draws normal numbers, but no bytes."""
+
+    standard_normal = np.random.default_rng(0).standard_normal
+
+
+X, C = np.ones((2, 3)), np.ones(3)
+SENTENCES: dict[str, Callable[[], Any]] = {
+    "Add: x must be a tuple of two arrays or more, got 1": lambda: mt.Add().forward((X,)),
+    "Multiply: x must be a tuple of 2 arrays, got 3": lambda: mt.Multiply().forward((X, X, X)),
+    "Add: x[0] must hold floating-point numbers, got …": lambda: mt.Add().forward((X > 0, X > 0)),
+    "Add: x[1] has shape (1, 3), expected (2, 3) (the shape of x[0])": lambda: mt.Add().forward((X, X[:1])),
+    "Multiply: x[1] has shape (1, 3), expected (2, 3) (the shape of x[0])": lambda: mt.Multiply().forward((X, X[:1])),
+    "Repeat: x must hold floating-point numbers, got …": lambda: mt.Repeat(2).forward(X > 0),
+    "Repeat: x has shape (2, 3), expected length 1 along axis 0 (to repeat it)": lambda: mt.Repeat(2).forward(X),
+    "Sum: x has shape (2, 3), expected more than 2 axes (to sum along axis 2)": lambda: mt.Sum(axis=2).forward(X),
+    "BatchNorm: mean is array_api_strict …, but gamma is …": lambda: mt.BatchNorm(C, C, foreign(3), C).forward(X),
+    "BatchNorm: variance is array_api_strict …, but gamma is …": lambda: mt.BatchNorm(C, C, C, foreign(3)).forward(X),
+    "Dropout: stream must be an int32 array of shape (2,), …": lambda: mt.Dropout(C, C).forward(X),
+    "Dropout.init: rng must be a NumPy Generator, …": lambda: mt.Dropout.init(0.5, Normal()),  # type: ignore[arg-type]
+    "Optimizer has no rule": lambda: mt.Optimizer().rule(X, X),
+    "Schedule has no factor": lambda: mt.schedules.Schedule().factor(X, None),
+    "Transform has no change": lambda: mt.Transform().change(None, None, None),
+}
+
+
+@pytest.mark.parametrize("sentence", SENTENCES)
+def test_an_error_names_what_it_is_about(sentence: str) -> None:
+    with pytest.raises((ValueError, TypeError, NotImplementedError)) as caught:
+        SENTENCES[sentence]()
+    assert re.fullmatch(".+".join(map(re.escape, sentence.split("…"))), str(caught.value)), str(caught.value)
+
+
+@pytest.mark.parametrize("transforms", [(), (mt.L2(decay=0.1),)], ids=["plain", "transformed"])
+def test_an_update_says_what_does_not_fit(transforms: tuple[mt.Transform, ...]) -> None:
+    optimizer, model, wrong = mt.Momentum(transforms=transforms), mt.MatMul(np.ones((2, 3))), mt.MatMul(np.ones((1, 3)))
+    with pytest.raises(ValueError, match=r"a gradient has shape \(1, 3\), expected \(2, 3\) \(the shape of its array"):
+        optimizer.update(model, wrong, optimizer.init(model))
+    with pytest.raises(ValueError, match=r"the state has shape \(1, 3\), expected \(2, 3\) \(the shape of its array"):
+        optimizer.update(model, model, optimizer.init(wrong))
+    pytest.importorskip("array_api_strict")
+    elsewhere = optimizer.init(model.to("array_api_strict"))
+    with pytest.raises(TypeError, match=r"^Momentum.update: the state is .+, but the model is "):
+        optimizer.update(model, model, elsewhere)
+
+
+@pytest.mark.parametrize(("has", "word"), [(True, "a"), (False, "no")])
+def test_an_update_says_which_choice_the_state_was_made_with(has: bool, word: str) -> None:
+    model = row_of_ones()
+    expected = f"has {word} peak, so it was made with amsgrad={has}, but the optimizer has amsgrad={not has}"
+    with pytest.raises(ValueError, match=expected):
+        mt.Adam(amsgrad=not has).update(model, model, mt.Adam(amsgrad=has).init(model))
