@@ -15,6 +15,7 @@ from cases import LAYERS, LayerCase, affine
 from conftest import Target, assert_close, take_apart
 
 import martlet as mt
+from martlet.layers.standardize import mean_and_deviation
 
 
 def row_of_ones() -> Any:
@@ -44,6 +45,12 @@ def test_a_layer_begins_where_it_is_told_to_and_as_wide(name: str) -> None:
         assert {type(leaf).__module__.split(".")[0] for leaf in mt.leaves(layer)} == {"array_api_strict"}
         assert {str(leaf.device) for leaf in mt.leaves(layer)} == {str(there.asarray(np.zeros(1)).device)}
         assert {str(leaf.dtype).split(".")[-1] for leaf in mt.leaves(layer)} == {dtype}
+
+
+def test_a_layer_made_from_data_lies_where_the_data_does() -> None:
+    pytest.importorskip("array_api_strict")
+    x = mt.Backend("array_api_strict", device="device1").asarray(np.ones((3, 2)))
+    assert str(mt.Standardize.from_data(x).mean.device) == str(x.device)
 
 
 def test_a_bias_begins_at_zero_and_weights_with_the_initializer() -> None:
@@ -192,6 +199,52 @@ def test_two_rows_are_a_batch(xp: Target) -> None:
     y, cache = xp.run(lambda layer, x: layer.forward(x), layer, xp.put(np.array([[1.0, 5.0], [3.0, -5.0]])))
     assert_close(y, np.array([[-1.0, 1.0], [1.0, -1.0]]), rtol=1e-6)
     assert_close(layer.observe(cache).variance, np.array([2.0, 50.0]), rtol=1e-6)  # over n - 1 = 1
+
+
+def test_data_of_any_kind_is_standardized() -> None:
+    """A single column, no columns, yes and no; a number by itself is not data."""
+    layer = mt.Standardize.from_data(np.array([1.0, 3.0]))
+    np.testing.assert_array_equal(layer.predict(np.array([1.0, 2.0, 3.0])), [-1.0, 0.0, 1.0])
+    with pytest.raises(ValueError, match=r"x has shape \(\), expected \(N\)"):
+        layer.predict(np.asarray(1.0))
+    assert mt.Standardize.from_data(np.ones((5, 0))).mean.shape == (0,)
+    answers = mt.Standardize.from_data(np.array([[True], [False], [True], [True]]))
+    np.testing.assert_allclose([answers.mean[0], answers.scale[0]], [0.75, np.sqrt(0.75 * 0.25)], rtol=1e-6)
+
+
+def test_columns_of_very_different_sizes_are_all_standardized() -> None:
+    """Their squares fit into no float64, and beside the largest the smallest would be 0."""
+    sizes = np.array([1e200, 1.0, 1e-200, 1e-290])
+    x = sizes * np.array([[1.0], [-1.0], [3.0], [-3.0]])
+    layer = mt.Standardize.from_data(x)
+    np.testing.assert_allclose(layer.scale, sizes * np.sqrt(5.0), rtol=1e-14)
+    np.testing.assert_allclose(layer.predict(x), np.outer([1, -1, 3, -3], np.ones(4)) / np.sqrt(5.0), rtol=1e-14)
+
+
+def test_the_largest_number_of_a_width_is_a_mean() -> None:
+    largest = np.finfo("float32").max
+    layer = mt.Standardize.from_data(np.full((2, 1), largest))
+    np.testing.assert_array_equal([layer.mean[0], layer.scale[0]], [largest, 1.0])
+
+
+def test_a_column_that_only_rounding_moves_is_constant() -> None:
+    x = np.array([[1.0, 1.0], [np.nextafter(1.0, 2.0), 2.0]])
+    assert mean_and_deviation(x)[1].tolist() == [0.0, 0.5]
+    np.testing.assert_array_equal(mt.Standardize.from_data(x).scale, [1.0, 0.5])
+
+
+def test_data_in_bfloat16_is_standardized(xp: Target) -> None:
+    here = xp.backend.xp
+    if not hasattr(here, "bfloat16"):
+        pytest.skip("there is no bfloat16 here")
+    x = here.astype(xp.asarray(np.array([[2.0, 7.0], [6.0, 7.0]])), here.bfloat16)
+    layer = mt.Standardize.from_data(x)
+    assert layer.mean.dtype == layer.scale.dtype == x.dtype
+    assert_close(
+        tuple(here.astype(a, here.float32) for a in mt.leaves(layer)), (np.array([4.0, 7.0]), np.array([2.0, 1.0]))
+    )
+    with pytest.raises(ValueError, match="too large for bfloat16"):
+        mt.Standardize.from_data(xp.asarray(np.full((2, 1), 1e39), None), dtype="bfloat16")
 
 
 def test_an_embedding_where_words_cannot_be_read() -> None:
