@@ -31,9 +31,11 @@ from typing import NamedTuple
 
 ROOT = Path(__file__).parent.parent
 MUTANTS = ROOT / "mutants"
+REASONS = ROOT / "tests" / "survivors.toml"
 VERDICTS = {0: "survived", 1: "killed", 3: "killed", 5: "no tests", 33: "no tests", None: "not run"}
 VERDICTS |= dict.fromkeys((24, -24, 36, 152, 255), "timed out")
 COLUMNS = ("killed", "timed out", "no tests", "survived")
+Change = tuple[str, str, str]
 
 
 class Mutant(NamedTuple):
@@ -47,8 +49,13 @@ class Mutant(NamedTuple):
     verdict: str
 
     @property
-    def file(self) -> str:
-        return self.where.split()[0]
+    def change(self) -> Change:
+        return self.where, self.was, self.now
+
+    @property
+    def noticed(self) -> bool:
+        """By a test that failed, or because the tests ran for longer than they may."""
+        return self.verdict in ("killed", "timed out")
 
 
 # ------------------------------------------------------------------------------------------- the run
@@ -116,50 +123,55 @@ class Wordless(ast.NodeTransformer):
         return ast.Constant("")
 
 
-def reasons() -> dict[tuple[str, str, str], str]:
+def reasons() -> dict[Change, str]:
     """The reasons by the text of the change, which stays while mutmut's numbers shift."""
-    entries = tomllib.loads((ROOT / "tests" / "survivors.toml").read_text())["survivor"]
+    entries = tomllib.loads(REASONS.read_text())["survivor"]
     return {(e["where"], e["was"], now): e["reason"] for e in entries for now in e["now"]}
 
 
 # ----------------------------------------------------------------------------------------- the report
 
 
-def score(part: list[Mutant]) -> tuple[Counter[str], str]:
-    """How many there are of each verdict, and the share that was noticed: a run that hangs is noticed too."""
-    count = Counter(m.verdict for m in part)
-    return count, f"{(count['killed'] + count['timed out']) / max(len(part), 1):.1%}"
+def report(found: list[Mutant]) -> Iterator[str]:
+    """The score, and every change that nobody noticed, as Markdown."""
+    packages = ", ".join(f"{name} {importlib.metadata.version(name)}" for name in ("mutmut", "numpy", "pytest"))
+    yield f"Python {platform.python_version()}, {packages}. {len(found)} changes:"
+    yield ""
+    yield from scores(found)
+    yield ""
+    yield from survivors([m for m in found if not m.noticed], reasons())
 
 
-def table(found: list[Mutant]) -> Iterator[str]:
+def scores(found: list[Mutant]) -> Iterator[str]:
     """The score of each file, of all, and of all but the words of errors."""
-    yield f"| file | mutants | {' | '.join(COLUMNS)} | noticed |"
+    yield f"| file | changes | {' | '.join(COLUMNS)} | noticed |"
     yield f"|---|{'--:|' * (len(COLUMNS) + 2)}"
-    parts = {f"`{file}`": [m for m in found if m.file == file] for file in sorted({m.file for m in found})}
-    parts["**all**"] = found
-    parts["**all but the words of errors**"] = [m for m in found if not m.words]
+    files = {m.where.split()[0] for m in found}
+    parts = {f"`{file}`": [m for m in found if m.where.startswith(f"{file} ")] for file in sorted(files)}
+    parts |= {"all": found, "all but the words of errors": [m for m in found if not m.words]}
     for name, part in parts.items():
-        count, noticed = score(part)
-        yield f"| {name} | {len(part)} | {' | '.join(str(count[column]) for column in COLUMNS)} | {noticed} |"
+        count = Counter(m.verdict for m in part)
+        columns = " | ".join(str(count[column]) for column in COLUMNS)
+        yield f"| {name} | {len(part)} | {columns} | {sum(m.noticed for m in part) / max(len(part), 1):.1%} |"
 
 
-def survivors(left: list[Mutant], known: dict[tuple[str, str, str], str]) -> Iterator[str]:
+def survivors(left: list[Mutant], known: dict[Change, str]) -> Iterator[str]:
+    """A row for each, with the reason why it need not be noticed."""
     yield "| where | the change that nobody noticed | why it need not be |"
     yield "|---|---|---|"
     for m in left:
-        reason = known.get((m.where, m.was, m.now), "**no reason is known**")
         was, now = (code(text) for text in narrowed(m.was, m.now))
-        yield f"| `{m.where}` | {was} → {now} | {reason.strip()} |"
+        yield f"| `{m.where}` | {was} → {now} | {known.get(m.change, '**no reason is known**')} |"
 
 
-def narrowed(was: str, now: str) -> tuple[str, str]:
+def narrowed(was: str, now: str) -> Iterator[str]:
     """Two lines, cut down to where they differ and a few words around it."""
-    a, b = ([*re.findall(r"\w+|\s+|.", text)] for text in (was, now))
-    front = same_at_the_front(a, b)
-    back = same_at_the_front(a[front:][::-1], b[front:][::-1])
+    pair = [re.findall(r"\w+|\s+|.", text) for text in (was, now)]
+    front = same_at_the_front(*pair)
+    back = same_at_the_front(*(tokens[front:][::-1] for tokens in pair))
     start, rest = max(front - 8, 0), max(back - 8, 0)
-    before, after = "…" if start else "", "…" if rest else ""
-    return tuple(f"{before}{''.join(tokens[start : len(tokens) - rest])}{after}" for tokens in (a, b))  # type: ignore[return-value]
+    for tokens in pair:
+        yield f"{'…' if start else ''}{''.join(tokens[start : len(tokens) - rest])}{'…' if rest else ''}"
 
 
 def code(text: str) -> str:
@@ -167,10 +179,10 @@ def code(text: str) -> str:
     return f"`` {text} ``" if "`" in text else f"`{text}`"
 
 
-def missing(left: list[Mutant]) -> Iterator[str]:
-    """Entries for survivors.toml, in which a reason is still to be written."""
-    for where, was in dict.fromkeys((m.where, m.was) for m in left):
-        now = "".join(f"  {quoted(m.now)},\n" for m in left if (m.where, m.was) == (where, was))
+def entries(unknown: list[Mutant]) -> Iterator[str]:
+    """What survivors.toml lacks: the reasons are still to be written."""
+    for where, was in dict.fromkeys((m.where, m.was) for m in unknown):
+        now = "".join(f"  {quoted(m.now)},\n" for m in unknown if (m.where, m.was) == (where, was))
         yield f'[[survivor]]\nwhere = {quoted(where)}\nwas = {quoted(was)}\nnow = [\n{now}]\nreason = ""\n'
 
 
@@ -189,22 +201,17 @@ def main() -> None:
     elif not (given.report or given.missing):
         shutil.rmtree(MUTANTS, ignore_errors=True)  # mutmut keeps its verdicts, even if the tests have changed
         run()
-    found = list(mutants())
-    known, left = reasons(), [m for m in found if m.verdict not in ("killed", "timed out", "not run")]
-    unknown = [m for m in left if (m.where, m.was, m.now) not in known]
+    found, known = list(mutants()), reasons()
+    unknown = [m for m in found if not m.noticed and m.change not in known]
+    idle = set(known) - {m.change for m in found if not m.noticed}
     if given.missing:
-        print("\n".join(missing(unknown)))
+        print(*entries(unknown), sep="\n")
         return
-    versions = f"mutmut {importlib.metadata.version('mutmut')}, NumPy {importlib.metadata.version('numpy')}"
-    print(f"{versions}, Python {platform.python_version()}\n")
-    print("\n".join(table(found)), end="\n\n")
-    print("\n".join(survivors(left, known)), end="\n\n")
-    idle = set(known) - {(m.where, m.was, m.now) for m in left}
+    print(*report(found), "", sep="\n")
     for where, was, now in sorted(idle):
-        print(f"No longer needed: the reason for {where}: {was} → {now}")
-    unfinished = sum(m.verdict == "not run" for m in found)
-    print(f"{len(left)} survivors, {len(unknown)} of them without a reason; {unfinished} mutants were not run.")
-    sys.exit(bool(unknown or idle or unfinished))
+        print(f"The reason is not needed any more for {where}: {was} → {now}")
+    print(f"{sum(not m.noticed for m in found)} were not noticed; for {len(unknown)} of them no reason is known.")
+    sys.exit(bool(unknown or idle))
 
 
 if __name__ == "__main__":

@@ -201,6 +201,18 @@ def test_two_rows_are_a_batch(xp: Target) -> None:
     assert_close(layer.observe(cache).variance, np.array([2.0, 50.0]), rtol=1e-6)  # over n - 1 = 1
 
 
+def test_batch_norm_predicts_by_its_formula(xp: Target) -> None:
+    layer = xp.put(mt.BatchNorm(*np.array([[3.0], [5.0], [1.0], [0.75]]), eps=0.25))
+    assert_close(layer.predict(xp.put(np.array([[2.0], [0.0]]))), np.array([[8.0], [2.0]]), rtol=1e-6)
+
+
+@pytest.mark.parametrize(("layer", "left"), [(mt.ReLU(), 0.0), (mt.LeakyReLU(0.5), 0.5), (mt.ELU(1.5), 1.5)], ids=repr)
+def test_the_slope_at_a_kink_is_that_of_the_left(layer: mt.Layer, left: float, xp: Target) -> None:
+    x = xp.put(np.zeros(2))
+    _, cache = layer.forward(x)
+    assert_close(layer.backward(cache, x + 1.0)[0], np.full(2, left), rtol=1e-6)
+
+
 def test_data_of_any_kind_is_standardized() -> None:
     """A single column, no columns, yes and no; a number by itself is not data."""
     layer = mt.Standardize.from_data(np.array([1.0, 3.0]))
@@ -276,10 +288,11 @@ def test_a_refused_dout_is_told_what_it_should_be_like(case: LayerCase) -> None:
     arrays, build = take_apart(y)
     with pytest.raises(ValueError, match="shape") as caught:
         layer.backward(cache, build([np.zeros((1, *a.shape)) for a in arrays]))
-    sentence = r"[A-Z]\w+: (dout|dout\[0\]) has shape (.+), expected (.+) \(the shape of the (output|input)\)"
+    sentence = r"(\w+): (dout|dout\[0\]) has shape (.+), expected (.+) \(the shape of the (output|input)\)"
     found = re.fullmatch(sentence, str(caught.value))
     assert found, str(caught.value)
-    name, came, wanted, like = found.groups()
+    layer_name, name, came, wanted, like = found.groups()
+    assert issubclass(getattr(mt, layer_name), mt.Layer)
     assert (name == "dout[0]") is (like == "input")
     assert came == str((1, *eval(wanted)))
 
@@ -309,6 +322,17 @@ SENTENCES: dict[str, Callable[[], Any]] = {
     "BatchNorm: variance is array_api_strict …, but gamma is …": lambda: mt.BatchNorm(C, C, C, foreign(3)).forward(X),
     "Dropout: stream must be an int32 array of shape (2,), …": lambda: mt.Dropout(C, C).forward(X),
     "Dropout.init: rng must be a NumPy Generator, …": lambda: mt.Dropout.init(0.5, Normal()),  # type: ignore[arg-type]
+    "SoftmaxWithLoss: t has shape (3,), expected (2,) (one label per row of y)": lambda: mt.SoftmaxWithLoss().forward(
+        X, np.array([0, 1, 2])
+    ),
+    "SoftmaxWithLoss: t has shape (2, 1), expected (2,) (one label per row of y; write t[:, 0])": (
+        lambda: mt.SoftmaxWithLoss().forward(X, np.array([[0], [1]]))
+    ),
+    "SoftmaxWithLoss: …; rows of probabilities must be of y's dtype, not integers)": (
+        lambda: mt.SoftmaxWithLoss().forward(X, np.eye(3, dtype=int)[:2])
+    ),
+    "Loss has no losses": lambda: mt.Loss().losses(X, X),
+    "Loss has no slopes": lambda: mt.Loss().slopes(X),
     "Optimizer has no rule": lambda: mt.Optimizer().rule(X, X),
     "Schedule has no factor": lambda: mt.schedules.Schedule().factor(X, None),
     "Transform has no change": lambda: mt.Transform().change(None, None, None),
