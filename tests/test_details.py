@@ -15,6 +15,7 @@ from cases import LAYERS, LayerCase, affine
 from conftest import Target, assert_close, take_apart
 
 import martlet as mt
+from martlet.functions import softplus
 from martlet.layers.standardize import mean_and_deviation
 
 
@@ -180,6 +181,15 @@ def test_a_schedule_is_given_the_step_in_the_width_of_the_state() -> None:
     np.testing.assert_array_equal(after.W, [[0.5]])
 
 
+def test_a_tiny_gradient_is_clipped_to_a_tinier_norm(xp: Target) -> None:
+    """The squares of its numbers would be 0."""
+    model = xp.put(mt.MatMul(np.ones((1, 2))), "float32")
+    optimizer = mt.SGD(transforms=(mt.ClipByNorm(limit=1e-30),))
+    grad = xp.put(mt.MatMul(np.array([[3e-30, 4e-30]])), "float32")
+    clipped = optimizer.transforms[0].change(model, grad, optimizer.init(model).transforms[0])
+    assert_close(clipped.W, np.array([[0.6e-30, 0.8e-30]]), rtol=1e-6)
+
+
 @pytest.mark.parametrize(
     ("optimizer", "name"),
     [(mt.Momentum, "momentum"), (mt.RMSprop, "decay"), (mt.Adam, "beta1"), (mt.Adam, "beta2"), (mt.AdamW, "beta2")],
@@ -273,7 +283,40 @@ def test_an_embedding_where_words_cannot_be_read() -> None:
     wrong, _ = layer.forward(there.put(np.array([-1, 0, 3, 4])))
     np.testing.assert_array_equal(np.isnan(mt.to_numpy(wrong)).all(axis=1), [True, False, False, True])
     _, nothing = layer.forward(there.put(words[:0]))
-    assert_close(layer.backward(nothing, there.put(dout[:0]))[1].W, np.zeros((4, 3)), rtol=0)
+    dW = layer.backward(nothing, there.put(dout[:0]))[1].W
+    assert_close(dW, np.zeros((4, 3)), rtol=0)
+    assert dW.device == layer.W.device
+
+
+# ------------------------------------------------------------------------------------------------ losses
+
+
+@pytest.mark.parametrize(
+    ("rows", "good"),
+    [
+        ([[0.5, 0.25, 0.25], [0.0, 1.0, 0.0]], True),
+        ([[0.5, 0.25, 0.2505], [0.5, 0.5, 0.0]], True),  # rounded, as a file holds them
+        ([[0.5, 0.25, 0.26], [0.5, 0.5, 0.0]], False),
+        ([[0.5, 0.5, 0.5], [0.5, 0.0, 0.0]], False),  # right on the whole
+        ([[1.5, 0.0, -0.5], [0.5, 0.5, 0.0]], False),
+        ([[-0.5, -0.25, -0.25], [0.5, 0.5, 0.0]], False),
+    ],
+    ids=["probabilities", "rounded", "more than 1", "1 on average", "less than 0", "-1"],
+)
+def test_rows_of_probabilities_add_up_to_1(rows: list[list[float]], good: bool) -> None:
+    y = np.zeros((2, 3))
+    if good:
+        mt.SoftmaxWithLoss().check_targets(y, np.array(rows))
+    else:
+        with pytest.raises(ValueError, match="each row of t must be probabilities that add up to 1"):
+            mt.SoftmaxWithLoss().check_targets(y, np.array(rows))
+
+
+def test_a_class_may_count_for_nothing_but_not_all_of_them() -> None:
+    mt.SoftmaxWithLoss(class_weight=np.array([0.0, 0.5, 0.25])).check_weights()
+    for weight in ([0.0, 0.0], [-1.0, 1.0], [np.inf, 1.0], [np.nan, 1.0]):
+        with pytest.raises(ValueError, match="class_weight must be finite and at least 0, and not all 0"):
+            mt.SoftmaxWithLoss(class_weight=np.array(weight)).check_weights()
 
 
 # ------------------------------------------------------------------- what an error says beside its sentence
@@ -331,6 +374,29 @@ SENTENCES: dict[str, Callable[[], Any]] = {
     "SoftmaxWithLoss: …; rows of probabilities must be of y's dtype, not integers)": (
         lambda: mt.SoftmaxWithLoss().forward(X, np.eye(3, dtype=int)[:2])
     ),
+    "SoftmaxWithLoss: t has shape (2, 2), expected (2, 3) or integer labels (N,) (rows of probabilities for y or …": (
+        lambda: mt.SoftmaxWithLoss().forward(X, X[:, :2])
+    ),
+    "SoftmaxWithLoss: t is numpy float32 …, but y is numpy float64 …": (
+        lambda: mt.SoftmaxWithLoss().forward(X, X.astype("float32"))
+    ),
+    "SigmoidWithLoss: pos_weight has shape (2,), expected () (one number, or one per column of y)": (
+        lambda: mt.SigmoidWithLoss(pos_weight=C[:2]).forward(C, C)
+    ),
+    "MeanSquaredError: t has shape (3, 2), expected (2, 3) (the shape of y)": (
+        lambda: mt.MeanSquaredError().forward(X, X.T.copy())
+    ),
+    "MeanSquaredError: t has shape (2,), expected (3,) (the shape of y)": lambda: mt.MeanSquaredError().forward(
+        C, C[:2]
+    ),
+    "MeanSquaredError: t is numpy float32 …, but y is numpy float16 …": (
+        lambda: mt.MeanSquaredError().forward(X.astype("float16"), X.astype("float32"))
+    ),
+    "MeanSquaredError: t must be an array, got …": lambda: mt.MeanSquaredError().forward(X.astype("float16"), [1.0]),
+    "Reshape: x has shape (2, 3), expected (N, ...) with samples that fit (2, 2) (they hold 3 numbers)": (
+        lambda: mt.Reshape((2, 2)).forward(X)
+    ),
+    "softplus: x must hold floating-point numbers, got …": lambda: softplus(X > 0),
     "Loss has no losses": lambda: mt.Loss().losses(X, X),
     "Loss has no slopes": lambda: mt.Loss().slopes(X),
     "Optimizer has no rule": lambda: mt.Optimizer().rule(X, X),
