@@ -78,6 +78,16 @@ def test_a_state_lies_where_the_model_does(frozen: bool) -> None:
     assert {str(leaf.device) for leaf in mt.leaves(state)} == {str(mt.leaves(layer)[0].device)}
 
 
+def test_a_gradient_on_another_device_is_refused() -> None:
+    pytest.importorskip("array_api_strict")
+    here, there = (
+        mt.MatMul(mt.Backend("array_api_strict", device=name).asarray(X)) for name in ("CPU_DEVICE", "device1")
+    )
+    for optimizer in (mt.SGD(), mt.SGD(transforms=(mt.L2(decay=0.1),))):
+        with pytest.raises(TypeError, match=r"SGD.update: a gradient is .+CPU_DEVICE, but its array is .+device1"):
+            optimizer.update(there, here, optimizer.init(there))
+
+
 class Mean(mt.Optimizer):
     """m ← m + (g - m) / t,  p ← p - lr · m: down the mean of all gradients."""
 
