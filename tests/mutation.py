@@ -5,7 +5,10 @@ argument left out), and run against each the tests that come by its function.  I
 that no test noticed, as Markdown, and fails if one of them has no reason in survivors.toml, or a reason there is
 not needed any more.  ``[tool.mutmut]`` in pyproject.toml says what is changed, and which tests are run.
 
-    python tests/mutation.py             everything anew: some ten minutes on two cores
+What stands outside functions (defaults of fields, constants, the table of Φ) and properties mutmut leaves alone, and
+a change in what runs while a class is made shows only in the classes that a test makes.
+
+    python tests/mutation.py             everything anew: some fifteen minutes on two idle cores
     python tests/mutation.py --again     only what was not killed the last time, after tests have been written
     python tests/mutation.py --report    no run: what the last one found
     python tests/mutation.py --missing   the survivors without a reason, as they go into survivors.toml
