@@ -9,7 +9,7 @@ What stands outside functions (defaults of fields, constants, the table of Φ) a
 a change in what runs while a class is made shows only in the classes that a test makes.
 
     python tests/mutation.py             everything anew: some fifteen minutes on two idle cores
-    python tests/mutation.py --again     only what was not killed the last time, after tests have been written
+    python tests/mutation.py --again     only functions that have changed, and what was not noticed the last time
     python tests/mutation.py --report    no run: what the last one found
     python tests/mutation.py --missing   the survivors without a reason, as they go into survivors.toml
 """
@@ -200,6 +200,7 @@ def main() -> None:
         choices.add_argument(f"--{option}", action="store_true")
     given = parser.parse_args()
     if given.again:
+        run()  # which leaves alone what has a verdict
         run(*(m.name for m in mutants() if m.verdict != "killed"))
     elif not (given.report or given.missing):
         shutil.rmtree(MUTANTS, ignore_errors=True)  # mutmut keeps its verdicts, even if the tests have changed

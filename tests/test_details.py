@@ -79,6 +79,14 @@ def test_the_slope_at_a_kink_is_that_of_the_left(layer: mt.Layer, left: float, x
     assert_close(layer.backward(cache, x + 1.0)[0], np.full(2, left), rtol=1e-6)
 
 
+def test_each_layer_observes_a_cache_of_its_own() -> None:
+    model = mt.Sequential(mt.Tanh(), mt.Tanh())
+    _, cache = model.forward(np.ones((2, 3)))
+    assert model.observe(cache) is model
+    with pytest.raises(ValueError, match="zip"):
+        model.observe(cache[:1])
+
+
 def test_data_of_any_kind_is_standardized() -> None:
     """A single column, no columns, yes and no; a number by itself is not data."""
     layer = mt.Standardize.from_data(np.array([1.0, 3.0]))
