@@ -93,11 +93,11 @@ SENTENCES: dict[str, Callable[[], Any]] = {
         lambda: mt.Reshape((2, 2)).forward(X)
     ),
     "softplus: x must hold floating-point numbers, got …": lambda: softplus(X > 0),
-    "MeanSquaredError.backward: cache must be what forward gave for this batch, got a tuple of 2 (not enough values …": (
+    "MeanSquaredError.backward: cache must be what forward gave for this batch, got a tuple of 2 (not enough …": (
         lambda: mt.MeanSquaredError().backward((X, X))
     ),
     "MeanSquaredError: dout must be finite, …, got nan": (
-        lambda: mt.MeanSquaredError().backward(mt.MeanSquaredError().forward(X, X)[1], np.nan)
+        lambda: mt.MeanSquaredError().backward(mt.MeanSquaredError().forward(X, X, C[:2])[1], np.nan)
     ),
     "Parallel: cache must be a tuple of 2 arrays, got 3": (
         lambda: mt.Parallel(mt.Tanh(), mt.Tanh()).backward((X, X, X), (X, X))
