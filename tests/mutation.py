@@ -190,7 +190,8 @@ def entries(unknown: list[Mutant]) -> Iterator[str]:
 
 
 def quoted(text: str) -> str:
-    return json.dumps(text, ensure_ascii=False)  # which is TOML too
+    """A string in TOML: as it is, if it may be."""
+    return json.dumps(text, ensure_ascii=False) if "'" in text or "\\" in text else f"'{text}'"
 
 
 def main() -> None:

@@ -36,11 +36,22 @@ def test_a_state_lies_where_the_model_does(frozen: bool) -> None:
     assert {str(leaf.device) for leaf in mt.leaves(state)} == {str(mt.leaves(layer)[0].device)}
 
 
+def assert_refused(here: mt.Layer, there: mt.Layer, words: str) -> None:
+    for optimizer in (mt.SGD(), mt.SGD(transforms=(mt.L2(decay=0.1),))):
+        with pytest.raises(TypeError, match=f"SGD.update: a gradient is {words}"):
+            optimizer.update(there, here, optimizer.init(there))
+
+
 def test_a_gradient_on_another_device_is_refused() -> None:
     here, there = (mt.MatMul(elsewhere(device).asarray(np.ones((2, 2)))) for device in ("CPU_DEVICE", "device1"))
-    for optimizer in (mt.SGD(), mt.SGD(transforms=(mt.L2(decay=0.1),))):
-        with pytest.raises(TypeError, match=r"SGD.update: a gradient is .+CPU_DEVICE, but its array is .+device1"):
-            optimizer.update(there, here, optimizer.init(there))
+    assert_refused(here, there, ".+CPU_DEVICE, but its array is .+device1")
+
+
+def test_a_gradient_on_another_device_of_torch_is_refused() -> None:
+    """Whose dtypes are single objects, so that a comparison of types and dtypes alone would let it pass."""
+    torch = pytest.importorskip("torch")
+    here, there = (mt.MatMul(torch.ones(2, 2, device=device)) for device in ("meta", "cpu"))
+    assert_refused(here, there, ".+meta, but its array is .+cpu")
 
 
 # ------------------------------------------------------------------------------ a rule of one's own
