@@ -172,6 +172,13 @@ def coverage(session: nox.Session) -> None:
 
 
 @nox.session(default=False)
+def mutation(session: nox.Session) -> None:
+    """Some five thousand small changes, each of which a test must notice or a reason excuse."""
+    install(session, "test", "mutmut==3.8.1")
+    session.run("python", "tests/mutation.py", *session.posargs)
+
+
+@nox.session(default=False)
 def hostile(session: nox.Session) -> None:
     """Forged files, random damage, killed processes: the full numbers of docs/checkpoints.md (-- --write)."""
     install(session, "test")

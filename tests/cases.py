@@ -171,6 +171,7 @@ LAYERS = [
     LayerCase("GELU", lambda rng: mt.GELU(), away_from_zero(5, 3)),
     LayerCase("GELU, tanh", lambda rng: mt.GELU(tanh=True), normal(5, 3)),
     LayerCase("Softmax", lambda rng: mt.Softmax(), normal(5, 3)),
+    LayerCase("Softmax, 3 axes", lambda rng: mt.Softmax(), normal(2, 5, 3)),
     LayerCase("Softmax, one class", lambda rng: mt.Softmax(), normal(5, 1)),
     LayerCase("LogSoftmax", lambda rng: mt.LogSoftmax(), normal(5, 3)),
     LayerCase("LogSoftmax, one class", lambda rng: mt.LogSoftmax(), normal(2, 5, 1)),

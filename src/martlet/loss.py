@@ -103,7 +103,7 @@ class Loss(Tree):
         except (TypeError, ValueError) as error:
             complain_cache(self, cache, error)
         slopes = self.slopes(inner)
-        if type(share) is type(dout) is float:
+        if type(share) is type(dout) is float and math.isfinite(dout):
             return narrow(slopes * (dout * share), y)
         if isinstance(dout, Real):
             check_number(self, "dout", dout, -math.inf)

@@ -220,6 +220,8 @@ LOSSES = [
         lambda g: g.scaled(mt.MeanSquaredError("none"), g.x(6, 1))),
     Row("dout (6,) for a mean", ValueError, "MeanSquaredError dout (6,) ()",
         lambda g: g.scaled(mt.MeanSquaredError(), g.x(6))),
+    Row("dout nan", ValueError, "MeanSquaredError dout finite nan",
+        lambda g: g.scaled(mt.MeanSquaredError(), float("nan"))),
     Row("dout a list", TypeError, "MeanSquaredError dout list", lambda g: g.scaled(mt.MeanSquaredError(), [1.0])),
     Row("dout None", TypeError, "MeanSquaredError dout None", lambda g: g.scaled(mt.MeanSquaredError(), None)),
     Row("dout of another library", TypeError, "MeanSquaredError dout loss numpy",

@@ -71,9 +71,9 @@ class Standardize(Layer):
         width = dtype or home.dtype or (dtype_name(x.dtype) if is_floating(x) else "float32")
         width = float_width(width)
         mean, scale = mean_and_deviation(numbers)
-        least = max(float(host.finfo("float32" if width == "bfloat16" else width).tiny), 1e-300)
-        scale = host.where(scale < least, 1.0, scale)
-        if max(host.abs(mean).max(initial=0), scale.max(initial=0)) > float(host.finfo(width).max):
+        limits = home.xp.finfo(getattr(home.xp, width))  # the library's own: NumPy has no bfloat16
+        scale = host.where(scale < max(float(limits.smallest_normal), 1e-300), 1.0, scale)
+        if max(host.abs(mean).max(initial=0), scale.max(initial=0)) > float(limits.max):
             raise ValueError(f"{owner}: the mean or the deviation of x is too large for {width}")
         return cls(home.asarray(mean, width), home.asarray(scale, width))
 
