@@ -489,7 +489,7 @@ FAULTS = [
           "unit = xp.where(largest > 0.0, largest, 1.0)", "unit = xp.maximum(largest, 1.0)",
           "test_details_of_optimizers.py -k tinier_norm"),
     Fault("a dout of NaN is taken where samples are not weighed", "loss.py",
-          "is float and math.isfinite(dout):", "is float:", "test_errors.py -k 'dout nan'"),
+          "is float and math.isfinite(dout):", "is float:", "test_errors.py -k 'dout and nan'"),
 ]
 # fmt: on
 
