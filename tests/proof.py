@@ -10,6 +10,7 @@ import argparse
 import importlib.util
 import platform
 import re
+import subprocess
 import sys
 import warnings
 from collections.abc import Callable, Iterable, Iterator
@@ -240,6 +241,33 @@ def faults() -> Iterator[str]:
     yield f"{sum(row[2] == 'yes' for row in rows)} of {len(rows)} were caught."
     yield ""
     yield from table(("fault", "test", "caught"), rows)
+
+
+@section
+def mutation() -> Iterator[str]:
+    """What the last run of tests/mutation.py found."""
+    from mutation import mutants, report
+
+    found = list(mutants())
+    if not found:
+        sys.exit("there has been no run: python tests/mutation.py")
+    yield from report(found)
+
+
+@section
+def coverage() -> Iterator[str]:
+    """What the last run of `nox -s coverage` reached: only files in which something was not."""
+    command = [sys.executable, "-m", "coverage", "report", "--format=markdown"]
+    yield from subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=True).stdout.splitlines()
+
+
+@section
+def mistakes() -> Iterator[str]:
+    """How many calls that cannot be right are in the tables of tests/mistakes/."""
+    from mistakes import TABLES
+
+    rows = [(name, len(found)) for name, found in TABLES.items()]
+    yield from table(("family", "calls"), [*rows, ("**all**", sum(count for _, count in rows))])
 
 
 # ------------------------------------------------------------------------------------------ the page
