@@ -13,6 +13,7 @@ from conftest import Target, assert_close
 
 import martlet as mt
 from martlet.layers.standardize import mean_and_deviation
+from martlet.tree import remake
 
 # ------------------------------------------------------------------------- where arrays begin, and as what
 
@@ -181,3 +182,14 @@ def test_a_class_may_count_for_nothing_but_not_all_of_them() -> None:
     for weight in ([0.0, 0.0], [-1.0, 1.0], [np.inf, 1.0], [np.nan, 1.0]):
         with pytest.raises(ValueError, match="class_weight must be finite and at least 0, and not all 0"):
             mt.SoftmaxWithLoss(class_weight=np.array(weight)).check_weights()
+
+
+@pytest.mark.parametrize("kind", [mt.Sequential, mt.Parallel])
+def test_a_network_that_comes_from_a_file_looks_at_its_layers(kind: type[mt.Layer]) -> None:
+    """It is put together without __init__, which would have looked."""
+    network = kind(mt.Tanh(), mt.Tanh())
+    network.__post_init__()
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: layer 1 must be a Layer"):
+        remake(network, {"layers": (mt.Tanh(), 3)}).__post_init__()
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: layers must be a tuple"):
+        remake(network, {"layers": [mt.Tanh()]}).__post_init__()
