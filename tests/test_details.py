@@ -191,5 +191,5 @@ def test_a_network_that_comes_from_a_file_looks_at_its_layers(kind: type[mt.Laye
     network.__post_init__()
     with pytest.raises(TypeError, match=f"^{kind.__name__}: layer 1 must be a Layer"):
         remake(network, {"layers": (mt.Tanh(), 3)}).__post_init__()
-    with pytest.raises(TypeError, match=f"^{kind.__name__}: layers must be a tuple"):
+    with pytest.raises(TypeError, match=f"^{kind.__name__}: layers must be a tuple, got list"):
         remake(network, {"layers": [mt.Tanh()]}).__post_init__()
