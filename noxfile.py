@@ -159,10 +159,10 @@ def faults(session: nox.Session) -> None:
     session.run("python", "tests/faults.py")
 
 
-@nox.session(tags=["rest", "all"])
+@nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Which lines and branches the suite reaches, on NumPy and array-api-strict: at least 95 % of them."""
-    install(session, "test")
+    """Lines and branches that the suite reaches on NumPy and array-api-strict, beside PyTorch and JAX: 95 % at least."""
+    install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
     session.install(*nox.project.dependency_groups(PROJECT, "coverage"))
     session.run("coverage", "erase")
     for backend in ("numpy", "strict-device1"):
