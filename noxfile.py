@@ -161,7 +161,7 @@ def faults(session: nox.Session) -> None:
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
-    """Lines and branches that the suite reaches on NumPy and array-api-strict, beside PyTorch and JAX: 95 % at least."""
+    """Lines and branches that the suite reaches on NumPy and array-api-strict: 95 % of them at least."""
     install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
     session.install(*nox.project.dependency_groups(PROJECT, "coverage"))
     session.run("coverage", "erase")
