@@ -6,7 +6,7 @@ import os
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, backend_of, describe, host, namespace
+from martlet.backend import backend_of, describe
 from martlet.checkpoint import (
     CheckpointError,
     Run,
@@ -94,17 +94,7 @@ def as_loaded(run: Run) -> Run:
     The last digit of a product depends on the order in which its factors lie in memory; so the run that
     goes on and the one that is resumed have the same order.
     """
-    model, state = (map_leaves(row_by_row, tree) for tree in (run.model, run.state))
+    library = backend_of(leaves(run.model)[0]).lib
+    model, state = (map_leaves(library.row_by_row, tree) for tree in (run.model, run.state))
     run.history.state = state
     return replace(run, model=model, state=state)
-
-
-def row_by_row(x: Array) -> Array:
-    """The array itself, where its last axis runs fastest in memory, and else a copy in which it does."""
-    if namespace(x) is host:
-        return host.asarray(x, order="C")
-    if hasattr(x, "contiguous"):  # PyTorch
-        return x.contiguous()
-    if hasattr(x, "flags") and not x.flags.c_contiguous:  # CuPy
-        return x.copy(order="C")
-    return x

@@ -72,6 +72,10 @@ class Library:
         """The same numbers, free of what the library would record for gradients of its own."""
         return x
 
+    def row_by_row(self, x: Array) -> Array:
+        """The array itself, where its last axis runs fastest in memory, and else a copy in which it does."""
+        return x
+
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         """Nothing to wait for: the library computes before it returns."""
 
@@ -91,6 +95,9 @@ class Library:
 class _Numpy(Library):
     def load(self) -> ModuleType:
         return host
+
+    def row_by_row(self, x: Array) -> Array:
+        return np.asarray(x, order="C")
 
 
 class _Strict(Library):
@@ -129,6 +136,9 @@ class _Torch(Library):
 
     def detach(self, x: Array) -> Array:
         return x.detach() if x.requires_grad else x
+
+    def row_by_row(self, x: Array) -> Array:
+        return x.contiguous()
 
     def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
         return device is not None and device.type == "cuda"
@@ -222,6 +232,9 @@ class _Cupy(Library):
         import cupy
 
         return cupy.asnumpy(x)
+
+    def row_by_row(self, x: Array) -> Array:
+        return x if x.flags.c_contiguous else x.copy(order="C")
 
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import cupy
