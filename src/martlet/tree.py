@@ -296,6 +296,23 @@ def _number_like(old: Array, name: str, value: Any) -> Array:
     return xp.asarray(number(value), dtype=old.dtype, device=device_of(old))
 
 
+def take_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
+    """The arrays in any nest of trees and tuples, and the function that puts others in their places."""
+    if isinstance(value, Tree):
+        return leaves(value), lambda arrays: rebuild(value, arrays)
+    if isinstance(value, tuple | list):
+        parts = [take_apart(item) for item in value]
+
+        def build(arrays: list[Any]) -> Any:
+            source = iter(arrays)
+            return type(value)(make([next(source) for _ in inside]) for inside, make in parts)
+
+        return [x for inside, _ in parts for x in inside], build
+    if is_array(value):
+        return [value], lambda arrays: arrays[0]
+    return [], lambda arrays: value
+
+
 def _check_tree(owner: str, tree: Any) -> Any:
     if not isinstance(tree, Tree):
         raise TypeError(f"{owner}: expected a tree (a layer, a loss or a state), got {describe(tree)}")

@@ -23,6 +23,7 @@ from martlet.backend.arrays import (
     is_array,
     is_floating,
     kind,
+    meet,
     namespace,
     one_device,
 )
@@ -48,6 +49,7 @@ __all__ = [
     "is_floating",
     "kind",
     "library_name",
+    "meet",
     "namespace",
     "one_device",
     "survey",

@@ -123,6 +123,12 @@ def is_floating(x: Array) -> bool:
 one_device: dict[type, str] = {np.ndarray: "cpu"}
 
 
+def meet(kind: type, xp: ModuleType, place: str) -> None:
+    """Make a type of arrays known, by its namespace and the one place where all of them are."""
+    _namespaces[kind] = xp
+    one_device[kind] = place
+
+
 def alike(x: Array, y: Array) -> bool:
     """Whether two arrays may meet in one operation: the same library, dtype and device."""
     if type(x) is type(y) and x.dtype == y.dtype:

@@ -1,0 +1,126 @@
+"""The shape, dtype and memory order of an array that does not exist yet.
+
+A recording computes nothing, but it must know in which order the numbers of each result would lie in memory, because
+a sum adds them in that order: laid out otherwise, the last digits would differ from those of the eager step.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import NamedTuple
+
+import numpy as np
+
+
+class Spec(NamedTuple):
+    """What is known of an array before it is computed.  Strides are counted in elements, not in bytes."""
+
+    shape: tuple[int, ...]
+    dtype: np.dtype
+    strides: tuple[int, ...]
+
+    @property
+    def size(self) -> int:
+        """How many numbers it has."""
+        count = 1
+        for length in self.shape:
+            count *= length
+        return count
+
+    @property
+    def nbytes(self) -> int:
+        return self.size * self.dtype.itemsize
+
+    @property
+    def dense(self) -> bool:
+        """Whether its numbers fill a stretch of memory, in whichever order."""
+        expected = 1
+        for stride, length in sorted((abs(s), n) for s, n in zip(self.strides, self.shape, strict=True) if n != 1):
+            if stride != expected:
+                return self.size == 0
+            expected *= length
+        return True
+
+    def __str__(self) -> str:
+        order = "" if self.strides == row_by_row(self.shape) or not self.dense else ", by columns"
+        return f"{self.dtype.name} {self.shape}{order if self.dense else ', a view'}"
+
+
+def row_by_row(shape: Sequence[int]) -> tuple[int, ...]:
+    """The strides of an array whose last axis runs fastest."""
+    strides, step = [], 1
+    for length in reversed(shape):
+        strides.append(step)
+        step *= max(length, 1)
+    return tuple(reversed(strides))
+
+
+def new(shape: Sequence[int], dtype: np.dtype) -> Spec:
+    """An array that lies row by row."""
+    shape = tuple(map(int, shape))
+    return Spec(shape, np.dtype(dtype), row_by_row(shape))
+
+
+def in_order(shape: Sequence[int], dtype: np.dtype, axes: Sequence[int]) -> Spec:
+    """An array that fills its memory with these axes from the slowest to the fastest."""
+    strides, step = [0] * len(shape), 1
+    for axis in reversed(axes):
+        strides[axis] = step
+        step *= max(shape[axis], 1)
+    return Spec(tuple(shape), np.dtype(dtype), tuple(strides))
+
+
+def axis_order(shape: Sequence[int], operands: Sequence[Spec]) -> list[int]:
+    """The axes from the slowest to the fastest in which NumPy walks over some operands at once.
+
+    Its rule, of ``npyiter_find_best_axis_ordering``: an insertion sort by the operands' strides, in which rows win
+    where two of them disagree, and an axis that an operand repeats or that has one entry says nothing.
+    """
+    rank = len(shape)
+    table = []
+    for spec in operands:
+        missing = rank - len(spec.shape)
+        strides = [0] * missing + [
+            0 if length == 1 else abs(stride) for length, stride in zip(spec.shape, spec.strides, strict=True)
+        ]
+        table.append(strides)
+    fastest_first = list(range(rank - 1, -1, -1))
+    for i in range(1, rank):
+        axis, place = fastest_first[i], i
+        for j in range(i - 1, -1, -1):
+            swap = _comes_before(axis, fastest_first[j], table)
+            if swap is False:
+                break
+            if swap:
+                place = j
+        fastest_first.insert(place, fastest_first.pop(i))
+    return fastest_first[::-1]
+
+
+def _comes_before(axis: int, other: int, table: Sequence[Sequence[int]]) -> bool | None:
+    """Whether one axis is faster than another; None where no operand says anything."""
+    answer = None
+    for strides in table:
+        if strides[axis] and strides[other]:
+            if strides[other] <= strides[axis]:
+                answer = False
+            elif answer is None:
+                answer = True
+    return answer
+
+
+def like(shape: Sequence[int], dtype: np.dtype, operands: Sequence[Spec]) -> Spec:
+    """A new array in the order that NumPy gives the result of these operands."""
+    return in_order(shape, dtype, axis_order(shape, operands))
+
+
+def view(spec: Spec, function: Callable[[np.ndarray], np.ndarray]) -> Spec:
+    """What a view of an array looks like: the function is asked, and reads nothing.
+
+    Raises ValueError where it cannot be a view.
+    """
+    memory = np.empty(1, dtype=spec.dtype)
+    strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
+    nothing = np.lib.stride_tricks.as_strided(memory, spec.shape, strides, writeable=False)
+    found = function(nothing)
+    return Spec(found.shape, found.dtype, tuple(stride // spec.dtype.itemsize for stride in found.strides))
