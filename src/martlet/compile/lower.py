@@ -1,0 +1,344 @@
+"""Lowering: operations become calls of NumPy's functions that write into memory which is there already.
+
+A plan is a list of calls, each a function and its arguments.  Where results live is settled here: views are taken
+once, a buffer whose last reader is done is written again, and what dies in an operation is overwritten by its result.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+
+import numpy as np
+
+from martlet.compile.flat import PACK, parts
+from martlet.compile.layout import Spec, new, row_by_row
+from martlet.compile.ops import ELEMENTWISE, OTHER, PRODUCT, REDUCTION, SOURCE, VIEW
+from martlet.compile.program import Node
+
+Call = tuple[Any, ...]  # a function and its arguments
+
+MEMORY = 64  # bytes: where a buffer begins, so that vector instructions meet whole cache lines
+
+
+def buffer(nbytes: int) -> np.ndarray:
+    """Some bytes of memory that begin at a cache line."""
+    raw = np.empty(nbytes + MEMORY, dtype=np.uint8)
+    start = -raw.ctypes.data % MEMORY
+    return raw[start : start + nbytes]
+
+
+def array_in(memory: np.ndarray, spec: Spec) -> np.ndarray:
+    """An array of this form in the first bytes of some memory."""
+    strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
+    return np.ndarray(spec.shape, spec.dtype, memory, 0, strides)
+
+
+class Pool:
+    """Memory that is used again: a buffer that was given back is handed out before a new one is made."""
+
+    def __init__(self) -> None:
+        self.free: list[np.ndarray] = []
+        self.nbytes = 0
+
+    def take(self, nbytes: int) -> np.ndarray:
+        fitting = [i for i, memory in enumerate(self.free) if nbytes <= memory.nbytes <= 2 * nbytes + MEMORY]
+        if fitting:
+            return self.free.pop(min(fitting, key=lambda i: self.free[i].nbytes))
+        self.nbytes += nbytes
+        return buffer(nbytes)
+
+    def give(self, memory: np.ndarray) -> None:
+        self.free.append(memory)
+
+
+class Lowering:
+    """Turns nodes into calls.  ``arrays`` says where each node's numbers are.
+
+    given: arrays that hold their numbers before the calls begin (inputs, constants, results of other plans); they
+    are not written but by a node that ``replaces`` one of them.  targets: arrays that certain nodes are to be computed
+    into.  keep: nodes that are read after the calls.
+    """
+
+    def __init__(
+        self,
+        nodes: Iterable[Node],
+        *,
+        given: Mapping[Node, np.ndarray],
+        targets: Mapping[Node, np.ndarray] | None = None,
+        replaces: Mapping[Node, Node] | None = None,
+        keep: Iterable[Node] = (),
+        pool: Pool | None = None,
+    ) -> None:
+        self.nodes = [node for node in nodes if node not in given]
+        self.replaces = dict(replaces or {})
+        self.arrays: dict[Node, np.ndarray] = dict(given)
+        self.targets = dict(targets or {})
+        self.pool = Pool() if pool is None else pool
+        self.calls: list[Call] = []
+        self.first_write = -1  # the number of the first call that writes a target that replaces something
+        self.late: list[tuple[np.ndarray, Node]] = []  # results that could not be computed into their targets
+        self._memory: dict[Node, np.ndarray] = {}  # that may be overwritten, by the root that holds it
+        self._lasting: set[Node] = set()  # roots whose memory does not come from the pool
+        self._roots: dict[Node, Node] = {}  # whose memory a node's array is in
+        self._uses: Counter[Node] = Counter(keep)  # how often a root is still read
+        for node in self.nodes:
+            self._uses.update(node.parents)
+        self._lay_out_packs()
+        for node in self.nodes:
+            self._lower(node)
+        self._copy_late()
+        if self.first_write < 0:
+            self.first_write = len(self.calls)
+
+    def _lay_out_packs(self) -> None:
+        """The parts of a pack are computed where they will lie, as far as they are computed here and lie row by row."""
+        packs = [node for node in self.nodes if node.family == PACK]
+        for pack in packs:
+            memory = buffer(pack.spec.nbytes)
+            self._memory[pack] = memory
+            self._lasting.add(pack)
+            self.arrays[pack] = array_in(memory, pack.spec)
+        computed = {node for node in self.nodes if node.family not in (VIEW, SOURCE, PACK)}
+        for part, (pack, start, stop) in parts(packs).items():
+            simple = part.spec.strides == row_by_row(part.spec.shape) and part.spec.dtype == pack.spec.dtype
+            if part in computed and part not in self.targets and simple:
+                self.targets[part] = self.arrays[pack][start:stop].reshape(part.spec.shape)
+                self._roots[part] = pack
+                self._uses[pack] += self._uses[part]
+
+    def _copy_late(self) -> None:
+        """Results that had to wait until the numbers they replace were read: first those that stand where another goes."""
+        written = [out for out, _ in self.late]
+        sources = []
+        for _, node in self.late:
+            array = self.arrays[node]
+            if any(np.may_share_memory(array, out) for out in written):
+                aside = array_in(buffer(node.spec.nbytes), new(node.spec.shape, node.spec.dtype))
+                self.call(np.copyto, aside, array)
+                array = aside
+            sources.append(array)
+        if self.late and self.first_write < 0:
+            self.first_write = len(self.calls)
+        for (out, _), array in zip(self.late, sources, strict=True):
+            self.call(np.copyto, out, array)
+
+    # -------------------------------------------------------------------------------- memory
+
+    def root(self, node: Node) -> Node:
+        """The node whose memory an array is in: its own, or that of what it is a view of."""
+        return self._roots.get(node, node)
+
+    def _place(self, node: Node, array: np.ndarray, root: Node | None = None) -> np.ndarray:
+        self.arrays[node] = array
+        if root is not None and root is not node:
+            self._roots[node] = root
+            self._uses[root] += self._uses[node]
+        return array
+
+    def _release(self, node: Node) -> None:
+        """One reader of a node is done; after the last one its memory is free."""
+        root = self.root(node)
+        self._uses[root] -= 1
+        if self._uses[root] == 0 and root in self._memory and root not in self._lasting:
+            self.pool.give(self._memory.pop(root))
+
+    def _new(self, node: Node, aligned: bool = False) -> np.ndarray:
+        """Where a node is computed: its target, if that may be written by now, or memory of the pool.
+
+        ``aligned``: it reads the numbers that it replaces, each just before it is overwritten.
+        """
+        if node in self.targets:
+            old = self.replaces.get(node)
+            readers = self._uses[old] - (self._reads(node, old) if aligned else 0) if old is not None else 0
+            if readers == 0:
+                if old is not None and self.first_write < 0:
+                    self.first_write = len(self.calls)
+                self.arrays[node] = self.targets[node]
+                return self.arrays[node]
+            self.late.append((self.targets[node], node))
+            self._uses[node] += 1
+        memory = self.pool.take(node.spec.nbytes)
+        self._memory[node] = memory
+        return self._place(node, array_in(memory, node.spec))
+
+    def _reads(self, node: Node, root: Node) -> int:
+        """How often a node reads some memory."""
+        return sum(self.root(parent) is root for parent in node.parents)
+
+    def _over(self, node: Node, aligned: Iterable[Node]) -> np.ndarray:
+        """Where an elementwise node is computed: over an operand of the same form that dies here, if there is one."""
+        aligned = list(aligned)
+        if node in self.targets:
+            old = self.replaces.get(node)
+            return self._new(node, any(self.root(parent) is old for parent in aligned))
+        for parent in aligned:
+            root, array = self.root(parent), self.arrays[parent]
+            dies = root in self._memory and self._uses[root] == self._reads(node, root)
+            if dies and array.dtype == node.spec.dtype and self._has_form(array, node.spec):
+                self._memory[node] = self._memory.pop(root)
+                if root in self._lasting:
+                    self._lasting.add(node)
+                return self._place(node, array)
+        return self._new(node)
+
+    @staticmethod
+    def _has_form(array: np.ndarray, spec: Spec) -> bool:
+        strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
+        return array.shape == spec.shape and all(
+            n <= 1 or a == b for n, a, b in zip(spec.shape, array.strides, strides, strict=True)
+        )
+
+    # --------------------------------------------------------------------------------- calls
+
+    def call(self, function: Callable[..., Any], *arguments: Any) -> None:
+        self.calls.append((function, *arguments))
+
+    def _lower(self, node: Node) -> None:
+        if node.family == VIEW:
+            self._view(node)
+        elif node.family == SOURCE:
+            assert node.op is not None
+            self._place(node, np.asarray(node.op.numpy(**node.settings)))
+        elif node.family == PACK:
+            self._pack(node)
+        else:
+            {ELEMENTWISE: self._elementwise, REDUCTION: self._reduction, PRODUCT: self._product, OTHER: self._other}[
+                node.family
+            ](node)
+        for parent in node.parents:
+            self._release(parent)
+
+    def _operand(self, operand: Any, dtype: np.dtype) -> np.ndarray:
+        """An array as it is; one of Python's numbers as an array (), in the dtype that the operation computes in."""
+        return self.arrays[operand] if isinstance(operand, Node) else np.asarray(operand, dtype=dtype)
+
+    def _view(self, node: Node) -> None:
+        (parent,) = node.parents
+        assert node.op is not None
+        source = self.arrays[parent]
+        seen = node.op.numpy(source, **node.settings)
+        if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
+            out = self._new(node)
+            if node.name == "reshape":  # read in the order of its rows, whatever the memory's
+                self.call(np.copyto, out.reshape(source.shape), source)
+            else:
+                self.call(np.copyto, out, seen)
+        else:
+            self._place(node, seen, self.root(parent))
+
+    def _elementwise(self, node: Node) -> None:
+        if node.name == "where":
+            self._where(node)
+            return
+        if node.name == "astype":
+            (parent,) = node.parents
+            out = self._over(node, ())
+            self.call(functools.partial(np.copyto, casting="unsafe"), out, self.arrays[parent])
+            return
+        assert node.op is not None
+        kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
+        operands = [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)]
+        out = self._over(node, self._aligned(node))
+        ufunc: Any = node.op.ufunc
+        if node.name == "pow" and node.operands[1] == 2 and not isinstance(node.operands[1], Node):
+            ufunc, operands = np.square, operands[:1]  # as NumPy's ** does
+        if node.name in ("maximum", "minimum"):  # which do not take it by position
+            self.call(_with_out(ufunc, *operands, out))
+        else:
+            self.call(ufunc, *operands, out)
+
+    def _aligned(self, node: Node) -> list[Node]:
+        """The operands whose memory an elementwise result may take: no other operand reads it otherwise."""
+        found = []
+        for parent in node.parents:
+            root, mine = self.root(parent), self.arrays[parent]
+            others = [self.arrays[p] for p in node.parents if self.root(p) is root]
+            if all(_same_view(mine, other) for other in others):
+                found.append(parent)
+        return found
+
+    def _where(self, node: Node) -> None:
+        """Two copies: first what stands where the condition is False, then the rest over it."""
+        condition, x, y = node.operands
+        fallback = [y] if isinstance(y, Node) and y in self._aligned(node) else []
+        out = self._over(node, fallback)
+        other = self._operand(y, node.spec.dtype)
+        if not _same_view(out, other):
+            self.call(functools.partial(np.copyto, casting="unsafe"), out, other)
+        mask = self._operand(condition, np.dtype(bool))
+        self.call(functools.partial(np.copyto, casting="unsafe", where=mask), out, self._operand(x, node.spec.dtype))
+
+    def _reduction(self, node: Node) -> None:
+        (x,) = node.parents
+        array, out, settings = self.arrays[x], self._new(node), node.settings
+        ufunc = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}.get(node.name)
+        ufunc = {"any": np.logical_or, "all": np.logical_and}.get(node.name, ufunc)
+        if ufunc is None:
+            self._copied(node, out)
+            return
+        axis, keepdims = settings.get("axis"), settings.get("keepdims", False)
+        dtype = settings.get("dtype")
+        self.call(ufunc.reduce, array, axis, dtype, out, keepdims)
+
+    def _product(self, node: Node) -> None:
+        a, b = (self.arrays[parent] for parent in node.parents)
+        out = self._new(node)
+        if node.name != "matmul":
+            self._copied(node, out)
+        elif (
+            a.ndim == b.ndim == 2
+            and a.dtype == b.dtype
+            and out.flags.c_contiguous
+            and a.dtype.kind == "f"
+            and min(a.shape + b.shape) > 1
+        ):
+            self.call(np.dot, a, b, out)
+        else:
+            self.call(np.matmul, a, b, out)
+
+    def _pack(self, node: Node) -> None:
+        """Its parts are there already, but for those that could not be computed in their place."""
+        start = 0
+        for parent in node.parents:
+            array, stop = self.arrays[parent], start + parent.spec.size
+            place = self.arrays[node][start:stop].reshape(parent.spec.shape)
+            if not _same_view(array, place):
+                self.call(functools.partial(np.copyto, casting="unsafe"), place, array)
+            start = stop
+
+    def _other(self, node: Node) -> None:
+        arrays = [self.arrays[parent] for parent in node.parents]
+        out = self._new(node)
+        if node.name == "take":
+            self.call(np.take, *arrays, node.settings.get("axis"), out)
+        elif node.name == "concat" and node.settings.get("axis") is not None:
+            self.call(np.concatenate, arrays, node.settings["axis"], out)
+        elif node.name == "copy":
+            self.call(np.copyto, out, arrays[0])
+        else:
+            self._copied(node, out)
+
+    def _copied(self, node: Node, out: np.ndarray) -> None:
+        """An operation that cannot write where it is told to: it makes its result, which is copied."""
+        assert node.op is not None
+        arrays = [self.arrays[o] if isinstance(o, Node) else o for o in node.operands]
+        self.call(_copy_of, functools.partial(node.op.numpy, **node.settings), arrays, out)
+
+
+def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
+    np.copyto(out, function(*arrays))
+
+
+def _with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
+    *operands, out = arguments
+    if len(operands) == 2:
+        a, b = operands
+        return lambda: ufunc(a, b, out=out)
+    return lambda: ufunc(*operands, out=out)
+
+
+def _same_view(a: np.ndarray, b: np.ndarray) -> bool:
+    return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype

@@ -1,0 +1,143 @@
+"""A plan is a step laid out for NumPy: the state in memory of its own, and a flat list of calls that takes it a step on.
+
+The list is walked through in C, between whose calls no signal is handled: Ctrl-C comes before a step or after it.
+Where a call fails, the state is still the old one; or, once its first number has been written, the rest of the calls
+is made up for, and it is the new one.  It is never torn.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Sequence
+from itertools import starmap
+from typing import Any
+
+import numpy as np
+
+from martlet.compile.flat import Block, Slot, merge
+from martlet.compile.lower import Call, Lowering, array_in, buffer
+from martlet.compile.ops import SOURCE, VIEW
+from martlet.compile.program import Node, Program
+from martlet.compile.rewrite import depends_on, reachable, rewritten, share, with_operands
+
+
+class Calls:
+    """A flat list of calls, of which those from number ``commit`` on write the state."""
+
+    def __init__(self, calls: Sequence[Call], commit: int) -> None:
+        self.calls = list(calls)
+        self.commit = commit
+
+    def run(self) -> None:
+        left = iter(self.calls)
+        try:
+            deque(starmap(operator.call, left), maxlen=0)
+        except BaseException:
+            failed = len(self.calls) - operator.length_hint(left) - 1
+            if failed >= self.commit:
+                # A call that fails has not begun to write, for its memory is there: it can be made again.
+                deque(starmap(operator.call, self.calls[failed:]), maxlen=0)
+            raise
+
+    def __len__(self) -> int:
+        return len(self.calls)
+
+
+class State:
+    """The arrays that a step changes, each block of them in one piece of memory.
+
+    ``values`` are their numbers at the beginning, by the name of the input.  Plans for batches of other sizes share it.
+    """
+
+    def __init__(self, values: dict[str, np.ndarray]) -> None:
+        self.values = values
+        self.blocks: dict[tuple[str, ...], np.ndarray] = {}
+
+    def of(self, block: Block) -> np.ndarray:
+        """The memory of a block, with its numbers in it."""
+        key = tuple(slot.before.settings["name"] for slot in block.slots)
+        if key not in self.blocks:
+            array = array_in(buffer(block.before.spec.nbytes), block.before.spec)
+            for name, part in self._parts(key, array):
+                part[...] = self.values[name]
+            self.blocks[key] = array
+        return self.blocks[key]
+
+    def _parts(self, key: tuple[str, ...], array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+        if len(key) == 1:
+            return [(key[0], array)]
+        found, start = [], 0
+        for name in key:
+            shape, stop = self.values[name].shape, start + self.values[name].size
+            found.append((name, array[start:stop].reshape(shape)))
+            start = stop
+        return found
+
+    def read(self) -> dict[str, np.ndarray]:
+        """Copies of all arrays as they are now, by name."""
+        now = dict(self.values)
+        for key, array in self.blocks.items():
+            now.update((name, part.copy()) for name, part in self._parts(key, array))
+        return now
+
+
+class Plan:
+    """A program, some of whose inputs are its own results of the step before, as a list of calls.
+
+    carried: for each array of the state the number of the input, of the output that it becomes, and the role and leaf
+    that it is of (see ``Slot``).  state: where these live.  Inputs whose name has a value there but that are not carried
+    stay as they are; the others are data, and are written into ``inputs`` before each step.  The outputs that are
+    not carried are in ``outputs`` after it.
+    """
+
+    def __init__(
+        self, program: Program, carried: Sequence[tuple[int, int, str, str]], state: State, *, exact: bool = False
+    ) -> None:
+        self.program, self.state = program, state
+        shared = share(program.nodes)
+        outputs = [shared[node] for node in program.outputs]
+        slots = [Slot(leaf, role, program.inputs[i], outputs[o]) for i, o, role, leaf in carried]
+        fixed = {node for node in program.inputs if node.settings["name"] in state.values}
+        fixed -= {slot.before for slot in slots if slot.after is not slot.before}
+        blocks, views = merge([slot for slot in slots if slot.before not in fixed])
+        taken = {o for _, o, _, _ in carried}
+        results = [node for o, node in enumerate(outputs) if o not in taken]
+        new = rewritten(reachable([*(b.after for b in blocks), *results]), with_operands, dict(views))
+        given = {node: np.array(state.values[node.settings["name"]], order="C") for node in fixed}
+        self.data = [node for node in program.inputs if node not in fixed and node not in {s.before for s in slots}]
+        self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data]
+        given |= dict(zip(self.data, self.inputs, strict=True))
+        targets: dict[Node, np.ndarray] = {}
+        replaces: dict[Node, Node] = {}
+        for block in blocks:
+            after = own_memory(new[block.after], targets)
+            targets[after] = given[block.before] = state.of(block)
+            replaces[after] = block.before
+        wanted = [own_memory(new[node], targets) for node in results]
+        # The results first: what is read before the state is written cannot be in its way.
+        nodes = reachable([*wanted, *targets])
+        moving = depends_on(nodes, {*replaces.values(), *self.data})
+        still = Lowering([n for n in nodes if n not in moving and n.op is not None], given=given, keep=nodes)
+        Calls(still.calls, 0).run()
+        given |= {node: still.arrays[node] for node in nodes if node not in moving}
+        body = Lowering(
+            [node for node in nodes if node in moving and node.op is not None],
+            given=given,
+            targets=targets,
+            replaces=replaces,
+            keep=[*wanted, *targets],
+        )
+        self.calls = Calls(body.calls, body.first_write)
+        self.outputs = [body.arrays[node] for node in wanted]
+
+    def run(self) -> None:
+        """One step.  ``inputs`` must have been written."""
+        self.calls.run()
+
+
+def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
+    """A node with memory of its own: a copy of what is an input, a view, or wanted in two places."""
+    if node.op is None or node.family in (VIEW, SOURCE) or node in taken:
+        return Node("copy", (node,), {}, node.spec, node.place)
+    return node

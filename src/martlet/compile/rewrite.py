@@ -1,0 +1,98 @@
+"""Rewriting: a program becomes another one that gives the same numbers with less work.
+
+What nobody reads is dropped, what is computed twice is computed once.  Neither changes a bit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import numpy as np
+
+from martlet.compile.program import Node
+
+Visit = Callable[[Node, tuple[Any, ...]], Node]
+
+
+def rewritten(nodes: Iterable[Node], visit: Visit, known: dict[Node, Node] | None = None) -> dict[Node, Node]:
+    """What each node becomes: ``visit(node, operands)`` is asked, in order, with operands that have been rewritten."""
+    found = {} if known is None else known
+    for node in nodes:
+        if node not in found:
+            operands = tuple(found.get(o, o) if isinstance(o, Node) else o for o in node.operands)
+            found[node] = visit(node, operands)
+    return found
+
+
+def with_operands(node: Node, operands: tuple[Any, ...]) -> Node:
+    """The node itself, or one like it on other operands."""
+    if all(new is old for new, old in zip(operands, node.operands, strict=True)):
+        return node
+    return Node(node.name, operands, node.settings, node.spec, node.place)
+
+
+def share(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """Common subexpressions: what asks the same of the same operands is one node.  x · 1.0 is x."""
+    seen: dict[Any, Node] = {}
+
+    def visit(node: Node, operands: tuple[Any, ...]) -> Node:
+        if node.op is None:
+            return node
+        same = _same_as_operand(node, operands)
+        if same is not None:
+            return same
+        key = (node.name, tuple(map(_key, operands)), tuple((k, _key(v)) for k, v in node.settings.items()))
+        new = seen.get(key)
+        if new is None:
+            new = seen[key] = with_operands(node, operands)
+        return new
+
+    return rewritten(nodes, visit)
+
+
+def _key(value: Any) -> Any:
+    if isinstance(value, Node | np.ndarray):
+        return id(value)
+    if isinstance(value, tuple | list):
+        return (type(value), tuple(map(_key, value)))
+    if isinstance(value, slice):
+        return ("slice", value.start, value.stop, value.step)
+    # 1 and 1.0 and True are equal, and so are 0.0 and -0.0, but they are not the same.
+    return (type(value), repr(value))
+
+
+def _same_as_operand(node: Node, operands: tuple[Any, ...]) -> Node | None:
+    """The operand that an operation gives back unchanged, to the last bit."""
+    if node.name == "multiply" and len(operands) == 2:
+        for one, x in (operands, operands[::-1]):
+            if type(one) is float and one == 1.0 and isinstance(x, Node) and x.spec == node.spec:
+                return x
+    if node.name == "reshape" and isinstance(operands[0], Node) and operands[0].spec == node.spec:
+        return operands[0]
+    return None
+
+
+def reachable(outputs: Iterable[Node]) -> list[Node]:
+    """The nodes that some results depend on, each after its operands."""
+    order: list[Node] = []
+    done: set[Node] = set()
+    waiting: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(outputs))]
+    while waiting:
+        node, expanded = waiting.pop()
+        if expanded:
+            order.append(node)
+        elif node not in done:
+            done.add(node)
+            waiting.append((node, True))
+            waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
+    return order
+
+
+def depends_on(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:
+    """The nodes that depend on some of these sources, and the sources themselves."""
+    found = set(sources)
+    for node in nodes:
+        if any(parent in found for parent in node.parents):
+            found.add(node)
+    return found
