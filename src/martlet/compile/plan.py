@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.compile.flat import Block, Slot, merge
+from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
@@ -137,7 +137,7 @@ class Plan:
 
 
 def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
-    """A node with memory of its own: a copy of what is an input, a view, or wanted in two places."""
-    if node.op is None or node.family in (VIEW, SOURCE) or node in taken:
+    """A node with memory of its own: a copy of what is an input, a view, a pack, or wanted in two places."""
+    if node.op is None or node.family in (VIEW, SOURCE, PACK) or node in taken:
         return Node("copy", (node,), {}, node.spec, node.place)
     return node
