@@ -117,7 +117,8 @@ class Plan:
         wanted = [own_memory(new[node], targets) for node in results]
         # The results first: what is read before the state is written cannot be in its way.
         nodes = reachable([*wanted, *targets])
-        moving = depends_on(nodes, {*replaces.values(), *self.data})
+        # What is written into the state is written in each step, even where it is the same each time.
+        moving = depends_on(nodes, {*replaces.values(), *self.data, *targets})
         still = Lowering([n for n in nodes if n not in moving and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in moving}
