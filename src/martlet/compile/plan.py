@@ -19,7 +19,7 @@ from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import depends_on, reachable, rewritten, share, with_operands
+from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands
 
 
 class Calls:
@@ -140,5 +140,5 @@ class Plan:
 def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
     """A node with memory of its own: a copy of what is an input, a view, a pack, or wanted in two places."""
     if node.op is None or node.family in (VIEW, SOURCE, PACK) or node in taken:
-        return Node("copy", (node,), {}, node.spec, node.place)
+        return copy_of(node)
     return node
