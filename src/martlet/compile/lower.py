@@ -173,7 +173,8 @@ class Lowering:
         aligned = list(aligned)
         if node in self.targets:
             old = self.replaces.get(node)
-            return self._new(node, any(self.root(parent) is old for parent in aligned))
+            place = self.targets[node]
+            return self._new(node, any(self.root(p) is old and _same_view(self.arrays[p], place) for p in aligned))
         for parent in aligned:
             root, array = self.root(parent), self.arrays[parent]
             dies = root in self._memory and self._uses[root] == self._reads(node, root)
@@ -263,6 +264,9 @@ class Lowering:
     def _where(self, node: Node) -> None:
         """Two copies: first what stands where the condition is False, then the rest over it."""
         condition, x, y = node.operands
+        if isinstance(condition, Node) and condition.spec.dtype != bool:
+            self._copied(node, self._new(node))  # what is not zero counts, which a mask cannot say
+            return
         fallback = [y] if isinstance(y, Node) and y in self._aligned(node) else []
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
