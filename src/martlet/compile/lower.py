@@ -221,6 +221,9 @@ class Lowering:
         assert node.op is not None
         source = self.arrays[parent]
         seen = node.op.numpy(source, **node.settings)
+        if isinstance(seen, np.generic):  # the number itself, of now, where its place is wanted
+            key = node.settings["key"]
+            seen = source[(*key, ...) if isinstance(key, tuple) else (key, ...)]
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
             if node.name == "reshape":  # read in the order of its rows, whatever the memory's
