@@ -242,6 +242,9 @@ class Lowering:
             out = self._over(node, ())
             self.call(functools.partial(np.copyto, casting="unsafe"), out, self.arrays[parent])
             return
+        if node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
+            self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
+            return
         assert node.op is not None
         kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
         operands = [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)]
@@ -253,6 +256,17 @@ class Lowering:
             self.call(_with_out(ufunc, *operands, out))
         else:
             self.call(ufunc, *operands, out)
+
+    def _is_number(self, operand: Any) -> bool:
+        """Whether an operand of shape () would eagerly be one of NumPy's numbers and not an array."""
+        if not isinstance(operand, Node):
+            return True
+        if operand.name == "astype":
+            return self._is_number(operand.operands[0])
+        if operand.op is None:  # a state that changes is one from the second step on
+            return operand in self.replaces.values()
+        indexed = operand.name == "getitem" and Ellipsis not in np.atleast_1d(operand.settings["key"]).tolist()
+        return indexed or (operand.family not in (VIEW, SOURCE) and operand.name not in ("where", "copy"))
 
     def _aligned(self, node: Node) -> list[Node]:
         """The operands whose memory an elementwise result may take: no other operand reads it otherwise."""
@@ -337,6 +351,11 @@ class Lowering:
 
 def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
     np.copyto(out, function(*arrays))
+
+
+def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """That of NumPy's numbers, which is not the ufunc's to the last bit."""
+    out[()] = a[()] ** b[()]
 
 
 def _with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
