@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.layout import like
+from martlet.compile.ops import PRODUCT, VIEW
 from martlet.compile.program import Node
 
 Visit = Callable[[Node, tuple[Any, ...]], Node]
@@ -49,6 +50,7 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         same = _same_as_operand(node, operands)
         if same is not None:
             return same
+        operands = _apart(node, operands)
         key = (node.name, tuple(map(_key, operands)), tuple((k, _key(v)) for k, v in node.settings.items()))
         new = seen.get(key)
         if new is None:
@@ -56,6 +58,23 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         return new
 
     return rewritten(nodes, visit)
+
+
+def _apart(node: Node, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A product of two arrays that were computed twice, and now are one, still gets two.
+
+    For A.T @ A, and only where it is the same memory, BLAS computes half and mirrors it, with other last digits.
+    """
+    if node.family == PRODUCT and _memory(operands[0]) is _memory(operands[1]):
+        if _memory(node.operands[0]) is not _memory(node.operands[1]):
+            return operands[0], copy_of(operands[1])
+    return operands
+
+
+def _memory(node: Node) -> Node:
+    while node.family == VIEW:
+        node = node.parents[0]
+    return node
 
 
 def _key(value: Any) -> Any:
