@@ -16,10 +16,11 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.flat import PACK, Block, Slot, merge
+from martlet.compile.layout import Spec
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands
+from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
 
 
 class Calls:
@@ -95,17 +96,19 @@ class Plan:
         self, program: Program, carried: Sequence[tuple[int, int, str, str]], state: State, *, exact: bool = False
     ) -> None:
         self.program, self.state = program, state
-        shared = share(program.nodes)
-        outputs = [shared[node] for node in program.outputs]
-        slots = [Slot(leaf, role, program.inputs[i], outputs[o]) for i, o, role, leaf in carried]
-        fixed = {node for node in program.inputs if node.settings["name"] in state.values}
+        dense = without_gaps(program.nodes)
+        inputs = [dense[node] for node in program.inputs]
+        shared = share(dense.values())
+        outputs = [shared[dense[node]] for node in program.outputs]
+        slots = [Slot(leaf, role, inputs[i], outputs[o]) for i, o, role, leaf in carried]
+        fixed = {node for node in inputs if node.settings["name"] in state.values}
         fixed -= {slot.before for slot in slots if slot.after is not slot.before}
         blocks, views = merge([slot for slot in slots if slot.before not in fixed])
         taken = {o for _, o, _, _ in carried}
         results = [node for o, node in enumerate(outputs) if o not in taken]
         new = rewritten(reachable([*(b.after for b in blocks), *results]), with_operands, dict(views))
-        given = {node: np.array(state.values[node.settings["name"]], order="C") for node in fixed}
-        self.data = [node for node in program.inputs if node not in fixed and node not in {s.before for s in slots}]
+        given = {node: filled(node.spec, state.values[node.settings["name"]]) for node in fixed}
+        self.data = [node for node in inputs if node not in fixed and node not in {s.before for s in slots}]
         self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data]
         given |= dict(zip(self.data, self.inputs, strict=True))
         targets: dict[Node, np.ndarray] = {}
@@ -135,6 +138,13 @@ class Plan:
     def run(self) -> None:
         """One step.  ``inputs`` must have been written."""
         self.calls.run()
+
+
+def filled(spec: Spec, values: np.ndarray) -> np.ndarray:
+    """A new array of this form with these numbers."""
+    array = array_in(buffer(spec.nbytes), spec)
+    array[...] = values
+    return array
 
 
 def own_memory(node: Node, taken: dict[Node, Any]) -> Node:

@@ -40,6 +40,22 @@ def copy_of(node: Node) -> Node:
     return Node("copy", (node,), {}, like(spec.shape, spec.dtype, [spec]), node.place)
 
 
+def without_gaps(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """The program for inputs without gaps: parts of larger arrays, and repeated ones, are copied on their way in."""
+
+    def visit(node: Node, operands: tuple[Any, ...]) -> Node:
+        spec = node.spec
+        if node.op is not None:
+            same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+            rule = node.op.rule
+            spec = spec if same else rule(*(o.spec if isinstance(o, Node) else o for o in operands), **node.settings)
+        elif not spec.dense or any(stride < 0 for stride in spec.strides):
+            spec = like(spec.shape, spec.dtype, [spec])
+        return node if spec is node.spec else Node(node.name, operands, node.settings, spec, node.place)
+
+    return rewritten(nodes, visit)
+
+
 def share(nodes: Iterable[Node]) -> dict[Node, Node]:
     """Common subexpressions: what asks the same of the same operands is one node.  x · 1.0 is x."""
     seen: dict[Any, Node] = {}
