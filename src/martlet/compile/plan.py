@@ -114,7 +114,7 @@ class Plan:
         targets: dict[Node, np.ndarray] = {}
         replaces: dict[Node, Node] = {}
         for block in blocks:
-            after = own_memory(new[block.after], targets)
+            after = own_memory(_formed(new[block.after], block), targets)
             targets[after] = given[block.before] = state.of(block)
             replaces[after] = block.before
         wanted = [own_memory(new[node], targets) for node in results]
@@ -145,6 +145,16 @@ def filled(spec: Spec, values: np.ndarray) -> np.ndarray:
     array = array_in(buffer(spec.nbytes), spec)
     array[...] = values
     return array
+
+
+def _formed(after: Node, block: Block) -> Node:
+    """What a state becomes, in the memory order in which it is kept: sums and products depend on where they write."""
+    before, spec = block.before.spec, after.spec
+    if (spec.shape, spec.dtype) != (before.shape, before.dtype):
+        names = ", ".join(slot.before.settings["name"] for slot in block.slots)
+        raise ValueError(f"a state must keep its form from step to step: {names} is {before}, and becomes {spec}")
+    alike = all(n <= 1 or a == b for n, a, b in zip(spec.shape, spec.strides, before.strides, strict=True))
+    return after if alike else copy_of(after)
 
 
 def own_memory(node: Node, taken: dict[Node, Any]) -> Node:

@@ -81,10 +81,10 @@ def _apart(node: Node, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
     For A.T @ A, and only where it is the same memory, BLAS computes half and mirrors it, with other last digits.
     """
-    if node.family == PRODUCT and _memory(operands[0]) is _memory(operands[1]):
-        if _memory(node.operands[0]) is not _memory(node.operands[1]):
-            return operands[0], copy_of(operands[1])
-    return operands
+    if node.family != PRODUCT or _memory(operands[0]) is not _memory(operands[1]):
+        return operands
+    one = _memory(node.operands[0]) is _memory(node.operands[1])
+    return operands if one else (operands[0], copy_of(operands[1]))
 
 
 def _memory(node: Node) -> Node:
