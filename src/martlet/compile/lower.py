@@ -253,7 +253,7 @@ class Lowering:
         if node.name == "pow" and node.operands[1] == 2 and not isinstance(node.operands[1], Node):
             ufunc, operands = np.square, operands[:1]  # as NumPy's ** does
         if node.name in ("maximum", "minimum"):  # which do not take it by position
-            self.call(_with_out(ufunc, *operands, out))
+            self.call(functools.partial(ufunc, out=out), *operands)
         else:
             self.call(ufunc, *operands, out)
 
@@ -356,14 +356,6 @@ def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -
 def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     """That of NumPy's numbers, which is not the ufunc's to the last bit."""
     out[()] = a[()] ** b[()]
-
-
-def _with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
-    *operands, out = arguments
-    if len(operands) == 2:
-        a, b = operands
-        return lambda: ufunc(a, b, out=out)
-    return lambda: ufunc(*operands, out=out)
 
 
 def _same_view(a: np.ndarray, b: np.ndarray) -> bool:

@@ -29,17 +29,42 @@ class Calls:
     def __init__(self, calls: Sequence[Call], commit: int) -> None:
         self.calls = list(calls)
         self.commit = commit
+        # A Ctrl-C is noticed after the last of them, when all is done: a call that does nothing tells that apart.
+        self._ended = [*self.calls, (int,)]
 
     def run(self) -> None:
-        left = iter(self.calls)
+        left = iter(self._ended)
         try:
             deque(starmap(operator.call, left), maxlen=0)
-        except BaseException:
-            failed = len(self.calls) - operator.length_hint(left) - 1
+        except BaseException as error:
+            failed = len(self.calls) - operator.length_hint(left)
             if failed >= self.commit:
-                # A call that fails has not begun to write, for its memory is there: it can be made again.
-                deque(starmap(operator.call, self.calls[failed:]), maxlen=0)
+                self._make_up(failed, error)
             raise
+
+    def _make_up(self, failed: int, error: BaseException) -> None:
+        """The rest of a step whose call of this number raised, once the state has begun to change."""
+        with np.errstate(all="ignore"):
+            while failed < len(self.calls):
+                left = iter(self._ended[failed + self._has_written(failed, error) :])
+                try:
+                    deque(starmap(operator.call, left), maxlen=0)
+                    return
+                except BaseException as again:
+                    before, failed, error = failed, len(self.calls) - operator.length_hint(left), again
+                    if failed == before:  # the memory is really gone
+                        raise
+
+    def _has_written(self, number: int, error: BaseException) -> bool:
+        """Whether a call that raised must not be made again: it has written over what it reads.
+
+        Without memory, no call begins to write.  What else a ufunc raises (a warning that is an error, a Ctrl-C
+        while a warning is shown) comes after its last number.
+        """
+        function, *arguments = self.calls[number]
+        if isinstance(error, MemoryError) or not isinstance(function, np.ufunc):
+            return False
+        return any(np.may_share_memory(x, arguments[-1]) for x in arguments[:-1])
 
     def __len__(self) -> int:
         return len(self.calls)
