@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import operator
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from itertools import starmap
 from typing import Any
 
@@ -17,7 +17,7 @@ import numpy as np
 
 from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.layout import Spec
-from martlet.compile.lower import Call, Lowering, array_in, buffer
+from martlet.compile.lower import Call, Lowering, array_in, buffer, may_fail
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
@@ -136,15 +136,17 @@ class Plan:
         self.data = [node for node in inputs if node not in fixed and node not in {s.before for s in slots}]
         self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data]
         given |= dict(zip(self.data, self.inputs, strict=True))
+        risky = [node for node in reachable(new.values()) if may_fail(node)]
+        before_risks = set(reachable(risky))
         targets: dict[Node, np.ndarray] = {}
         replaces: dict[Node, Node] = {}
         for block in blocks:
-            after = own_memory(_formed(new[block.after], block), targets)
+            after = own_memory(_formed(new[block.after], block), {*targets, *before_risks})
             targets[after] = given[block.before] = state.of(block)
             replaces[after] = block.before
         wanted = [own_memory(new[node], targets) for node in results]
-        # The results first: what is read before the state is written cannot be in its way.
-        nodes = reachable([*wanted, *targets])
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        nodes = reachable([*risky, *wanted, *targets])
         # What is written into the state is written in each step, even where it is the same each time.
         moving = depends_on(nodes, {*replaces.values(), *self.data, *targets})
         still = Lowering([n for n in nodes if n not in moving and n.op is not None], given=given, keep=nodes)
@@ -182,8 +184,8 @@ def _formed(after: Node, block: Block) -> Node:
     return after if alike else copy_of(after)
 
 
-def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
-    """A node with memory of its own: a copy of what is an input, a view, a pack, or wanted in two places."""
+def own_memory(node: Node, taken: Container[Node]) -> Node:
+    """A node with memory of its own: a copy of what is an input, a view, a pack, or needed in two places."""
     if node.op is None or node.family in (VIEW, SOURCE, PACK) or node in taken:
         return copy_of(node)
     return node
