@@ -239,6 +239,9 @@ class Lowering:
             out = self._over(node, ())
             self.call(functools.partial(np.copyto, casting="unsafe"), out, self.arrays[parent])
             return
+        if node.name == "pow" and node.spec.shape == ():
+            self._copied(node, self._new(node))  # of NumPy's own numbers, whose ** is not the ufunc's to the last bit
+            return
         assert node.op is not None
         kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
         operands = [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)]
@@ -333,7 +336,8 @@ class Lowering:
 
 
 def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
-    np.copyto(out, function(*arrays))
+    # An array () as the number that NumPy's own functions give for it.
+    np.copyto(out, function(*(x[()] if isinstance(x, np.ndarray) else x for x in arrays)))
 
 
 def _with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
