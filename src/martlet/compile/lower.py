@@ -177,7 +177,8 @@ class Lowering:
         aligned = list(aligned)
         if node in self.targets:
             old = self.replaces.get(node)
-            return self._new(node, any(self.root(parent) is old for parent in aligned))
+            place = self.targets[node]
+            return self._new(node, any(self.root(p) is old and same_view(self.arrays[p], place) for p in aligned))
         for parent in aligned:
             root, array = self.root(parent), self.arrays[parent]
             dies = root in self._memory and self._uses[root] == self._reads(node, root)
@@ -239,6 +240,8 @@ class Lowering:
         elif node.name == "astype":
             (parent,) = node.parents
             self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
+        elif node.name == "pow" and node.spec.shape == ():
+            self._copied(node, self._new(node))  # of NumPy's own numbers, whose ** is not the ufunc's to the last bit
         else:
             assert node.op is not None
             kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
@@ -270,6 +273,9 @@ class Lowering:
     def _where(self, node: Node) -> None:
         """Two copies: first what stands where the condition is False, then the rest over it."""
         condition, x, y = node.operands
+        if isinstance(condition, Node) and condition.spec.dtype != bool:
+            self._copied(node, self._new(node))  # what is not zero counts, which a mask cannot say
+            return
         fallback = [y] if isinstance(y, Node) and y in self._aligned(node) else []
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
@@ -334,7 +340,8 @@ class Lowering:
 
 
 def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
-    np.copyto(out, function(*arrays))
+    # An array () as the number that NumPy's own functions give for it.
+    np.copyto(out, function(*(x[()] if isinstance(x, np.ndarray) else x for x in arrays)))
 
 
 def with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:

@@ -18,12 +18,12 @@ import numpy as np
 
 from martlet.compile.affine import AFFINE, SLOPES, augmented, folded
 from martlet.compile.fast import Fast, by_columns
-from martlet.compile.flat import Block, Slot, merge
+from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import depends_on, reachable, rewritten, share, with_operands
+from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands
 
 
 class Calls:
@@ -160,7 +160,8 @@ class Plan:
             own[after] = given[block.before] = state.of(block)
             replaces[after] = block.before
         nodes = reachable([*ends, *own], set(found))
-        changing = depends_on(nodes, {*replaces.values(), *self.arrays})
+        # What is written into the state is written in each step, even where it is the same each time.
+        changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
@@ -230,7 +231,7 @@ def counts(slot: Slot, readers: Counter[Node], outputs: list[Node]) -> bool:
 
 
 def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
-    """A node with memory of its own: a copy of what is an input, a view, or wanted in two places."""
-    if node.op is None or node.family in (VIEW, SOURCE) or node in taken:
-        return Node("copy", (node,), {}, node.spec, node.place)
+    """A node with memory of its own: a copy of what is an input, a view, a pack, or wanted in two places."""
+    if node.op is None or node.family in (VIEW, SOURCE, PACK) or node in taken:
+        return copy_of(node)
     return node

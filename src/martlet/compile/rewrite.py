@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from martlet.compile.layout import like
 from martlet.compile.program import Node
 
 Visit = Callable[[Node, tuple[Any, ...]], Node]
@@ -30,6 +31,12 @@ def with_operands(node: Node, operands: tuple[Any, ...]) -> Node:
     if all(new is old for new, old in zip(operands, node.operands, strict=True)):
         return node
     return Node(node.name, operands, node.settings, node.spec, node.place)
+
+
+def copy_of(node: Node) -> Node:
+    """The same numbers in memory of their own, in the order in which they are seen."""
+    spec = node.spec
+    return Node("copy", (node,), {}, like(spec.shape, spec.dtype, [spec]), node.place)
 
 
 def share(nodes: Iterable[Node]) -> dict[Node, Node]:
