@@ -24,7 +24,7 @@ class Compiler(NamedTuple):
 
 
 COMPILERS = {
-    "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 0),
+    "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
 }
 
 

@@ -6,17 +6,15 @@ from typing import Any
 
 import numpy as np
 
+from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan, State
 from martlet.compile.record import record
 from martlet.step import train_step
 from martlet.tree import named_leaves, rebuild, take_apart
 
 
-class NumpyStepper:
-    """Takes training steps by replaying plans, and owns model and state meanwhile.
-
-    arrays: all samples: x, t and, where they are weighed, their weights.
-    """
+class NumpyStepper(Stepper):
+    """Replays a plan for each batch, and another one for a short last batch.  Both write the same state."""
 
     def __init__(
         self,
@@ -28,6 +26,7 @@ class NumpyStepper:
         *,
         size: int,
         last: str = "keep",
+        how: Any = "auto",
     ) -> None:
         self.given = model, loss, optimizer, state
         self.arrays = arrays
@@ -41,22 +40,18 @@ class NumpyStepper:
         rest = self.count % self.size if last == "keep" else 0
         self.short = self._plan(rest, tables=False) if rest else None
         self.order = np.arange(self.count)
+        calls, operations = len(self.plan.calls), self.plan.program.cost.operations
+        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy"
 
     def _plan(self, rows: int, *, tables: bool) -> Plan:
         model, loss, optimizer, state = self.given
         program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
         return Plan(program, carried_of(model, loss, state), self.memory, whole=self.arrays, tables=tables)
 
-    @property
-    def words(self) -> str:
-        return f"NumPy: a plan of {len(self.plan.calls)} calls for {self.plan.program.cost.operations} operations"
-
     def shuffle(self, order: np.ndarray | None) -> None:
-        """The order in which the samples come from now on; None is the order they have."""
         self.order = np.arange(self.count) if order is None else order
 
     def run(self, first: int, stop: int) -> np.ndarray:
-        """The steps with the batches of these numbers; gives back their losses."""
         losses = np.empty(stop - first, self.plan.outputs[0].dtype)
         size, order, plan = self.size, self.order, self.plan
         load, run, value = plan.load, plan.run, plan.outputs[0]
@@ -73,7 +68,6 @@ class NumpyStepper:
         return losses
 
     def read(self) -> tuple[Any, Any]:
-        """Copies of the model and the state as they are now."""
         model, _, _, state = self.given
         now = self.memory.read()
         return (
