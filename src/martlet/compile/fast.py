@@ -7,6 +7,7 @@ many short ones.
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -15,7 +16,7 @@ import numpy as np
 from martlet.compile.affine import AFFINE, SLOPES, augmented
 from martlet.compile.labels import PICK
 from martlet.compile.layout import Spec, in_order
-from martlet.compile.lower import Lowering, buffer, with_out
+from martlet.compile.lower import Lowering, buffer
 from martlet.compile.program import Node
 
 FEW = 32  # columns
@@ -54,7 +55,7 @@ class Fast(Lowering):
         self.call(np.copyto, out, operands[rest[0]])
         operands[rest[0]] = out
         if node.name in ("maximum", "minimum"):
-            self.call(with_out(node.op.ufunc, *operands, out))
+            self.call(functools.partial(node.op.ufunc, out=out), *operands)
         else:
             self.call(node.op.ufunc, *operands, out)
 
@@ -117,9 +118,9 @@ class Fast(Lowering):
             return
         ufunc = np.maximum if node.name == "max" else np.minimum
         out = self._new(node).reshape(-1)
-        self.call(with_out(ufunc, array[:, 0], array[:, 1], out))
+        self.call(functools.partial(ufunc, out=out), array[:, 0], array[:, 1])
         for i in range(2, array.shape[1]):
-            self.call(with_out(ufunc, out, array[:, i], out))
+            self.call(functools.partial(ufunc, out=out), out, array[:, i])
 
     def _ones(self, size: int, dtype: np.dtype) -> np.ndarray:
         return np.ones(size, dtype=dtype)

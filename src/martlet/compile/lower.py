@@ -225,6 +225,9 @@ class Lowering:
         assert node.op is not None
         source = self.arrays[parent]
         seen = node.op.numpy(source, **node.settings)
+        if isinstance(seen, np.generic):  # the number itself, of now, where its place is wanted
+            key = node.settings["key"]
+            seen = source[(*key, ...) if isinstance(key, tuple) else (key, ...)]
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
             if node.name == "reshape":  # read in the order of its rows, whatever the memory's
@@ -240,8 +243,8 @@ class Lowering:
         elif node.name == "astype":
             (parent,) = node.parents
             self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
-        elif node.name == "pow" and node.spec.shape == ():
-            self._copied(node, self._new(node))  # of NumPy's own numbers, whose ** is not the ufunc's to the last bit
+        elif node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
+            self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
         else:
             assert node.op is not None
             kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
@@ -256,9 +259,20 @@ class Lowering:
         if node.name == "pow" and node.operands[1] == 2 and not isinstance(node.operands[1], Node):
             ufunc, operands = np.square, operands[:1]  # as NumPy's ** does
         if node.name in ("maximum", "minimum"):  # which do not take it by position
-            self.call(with_out(ufunc, *operands, out))
+            self.call(functools.partial(ufunc, out=out), *operands)
         else:
             self.call(ufunc, *operands, out)
+
+    def _is_number(self, operand: Any) -> bool:
+        """Whether an operand of shape () would eagerly be one of NumPy's numbers and not an array."""
+        if not isinstance(operand, Node):
+            return True
+        if operand.name == "astype":
+            return self._is_number(operand.operands[0])
+        if operand.op is None:  # a state that changes is one from the second step on
+            return operand in self.replaces.values()
+        indexed = operand.name == "getitem" and Ellipsis not in np.atleast_1d(operand.settings["key"]).tolist()
+        return indexed or (operand.family not in (VIEW, SOURCE) and operand.name not in ("where", "copy"))
 
     def _aligned(self, node: Node) -> list[Node]:
         """The operands whose memory an elementwise result may take: no other operand reads it otherwise."""
@@ -344,12 +358,9 @@ def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -
     np.copyto(out, function(*(x[()] if isinstance(x, np.ndarray) else x for x in arrays)))
 
 
-def with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
-    *operands, out = arguments
-    if len(operands) == 2:
-        a, b = operands
-        return lambda: ufunc(a, b, out=out)
-    return lambda: ufunc(*operands, out=out)
+def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """That of NumPy's numbers, which is not the ufunc's to the last bit."""
+    out[()] = a[()] ** b[()]
 
 
 def same_view(a: np.ndarray, b: np.ndarray) -> bool:

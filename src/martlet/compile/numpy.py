@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.eager import Stepper
-from martlet.compile.plan import Plan, State
+from martlet.compile.plan import Plan
 from martlet.compile.record import record
+from martlet.compile.state import State
 from martlet.step import train_step
 from martlet.tree import named_leaves, rebuild, take_apart
 
@@ -46,7 +47,7 @@ class NumpyStepper(Stepper):
     def _plan(self, rows: int, *, tables: bool) -> Plan:
         model, loss, optimizer, state = self.given
         program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
-        return Plan(program, carried_of(model, loss, state), self.memory, whole=self.arrays, tables=tables)
+        return Plan(program, carried_of(model, loss, state), self.memory, samples=self.arrays, tables=tables)
 
     def shuffle(self, order: np.ndarray | None) -> None:
         self.order = np.arange(self.count) if order is None else order

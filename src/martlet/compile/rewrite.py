@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.layout import like
+from martlet.compile.ops import PRODUCT, VIEW
 from martlet.compile.program import Node
 
 Visit = Callable[[Node, tuple[Any, ...]], Node]
@@ -39,6 +40,22 @@ def copy_of(node: Node) -> Node:
     return Node("copy", (node,), {}, like(spec.shape, spec.dtype, [spec]), node.place)
 
 
+def without_gaps(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """The program for inputs without gaps: parts of larger arrays, and repeated ones, are copied on their way in."""
+
+    def visit(node: Node, operands: tuple[Any, ...]) -> Node:
+        spec = node.spec
+        if node.op is not None:
+            same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+            rule = node.op.rule
+            spec = spec if same else rule(*(o.spec if isinstance(o, Node) else o for o in operands), **node.settings)
+        elif not spec.dense or any(stride < 0 for stride in spec.strides):
+            spec = like(spec.shape, spec.dtype, [spec])
+        return node if spec is node.spec else Node(node.name, operands, node.settings, spec, node.place)
+
+    return rewritten(nodes, visit)
+
+
 def share(nodes: Iterable[Node]) -> dict[Node, Node]:
     """Common subexpressions: what asks the same of the same operands is one node.  x · 1.0 is x."""
     seen: dict[Any, Node] = {}
@@ -49,6 +66,7 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         same = _same_as_operand(node, operands)
         if same is not None:
             return same
+        operands = _apart(node, operands)
         key = (node.name, tuple(map(_key, operands)), tuple((k, _key(v)) for k, v in node.settings.items()))
         new = seen.get(key)
         if new is None:
@@ -56,6 +74,23 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         return new
 
     return rewritten(nodes, visit)
+
+
+def _apart(node: Node, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A product of two arrays that were computed twice, and now are one, still gets two.
+
+    For A.T @ A, and only where it is the same memory, BLAS computes half and mirrors it, with other last digits.
+    """
+    if node.family != PRODUCT or _memory(operands[0]) is not _memory(operands[1]):
+        return operands
+    one = _memory(node.operands[0]) is _memory(node.operands[1])
+    return operands if one else (operands[0], copy_of(operands[1]))
+
+
+def _memory(node: Node) -> Node:
+    while node.family == VIEW:
+        node = node.parents[0]
+    return node
 
 
 def _key(value: Any) -> Any:
