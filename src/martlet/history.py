@@ -18,7 +18,7 @@ class History:
     metrics, validation_metrics: measured after the epoch's last step.  seconds: the time that the
     epoch's steps took.  state: the optimizer's, after the last step of the model that was given back.
     best_epoch: with early stopping, the epoch (from 1) that the model is from.  stopped: why the run ended
-    before its last epoch, or "".
+    before its last epoch, or "".  compiled: how its steps were taken, in words; it is not kept in checkpoints.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -28,6 +28,7 @@ class History:
     seconds: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     stopped: str = ""
+    compiled: str = ""
     state: Any = field(default=None, repr=False)
 
     def longer(
@@ -59,6 +60,7 @@ class History:
             seconds=list(self.seconds),
             best_epoch=self.best_epoch,
             stopped=self.stopped,
+            compiled=self.compiled,
             state=copied(self.state),
         )
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, describe
+from martlet.backend import Array, backend_of, describe, host, to_numpy
 from martlet.batches import cut, draw_order, place_data
 from martlet.checkpoint import Run
+from martlet.compile import Stepper, stepper
 from martlet.diagnosis import NotFinite, all_finite, explain
 from martlet.evaluation import METRICS, Metric, apply, measure
 from martlet.layer import Layer
 from martlet.loss import Loss
-from martlet.progress import LossLog
+from martlet.progress import LossLog, to_floats
 from martlet.step import train_step
 from martlet.tree import leaves, named_leaves
 
 if TYPE_CHECKING:
     import numpy as np
+
+AT_A_TIME = 1000  # steps, after which the losses are read
 
 
 class Loop:
@@ -44,6 +49,7 @@ class Loop:
         self.steps = self.count // size if last == "drop" else -(-self.count // size)
         self.held_out: tuple[Any, ...] | None = None
         self.watched: Callable[[Any], Iterable[Array]] = leaves
+        self.stepper: Stepper | None = None
 
     def check(self, now: Run, validation: Any) -> None:
         """Find out now what would go wrong in the midst of the first epoch."""
@@ -85,25 +91,39 @@ class Loop:
         """A step with so many samples, for nothing but its use of memory."""
         train_step(now.model, now.loss, now.optimizer, now.state, *(a[:rows, ...] for a in self.arrays))  # type: ignore[arg-type]
 
+    def begin(self, now: Run, epochs: int, how: Any, bar: Any) -> None:
+        """Choose how the steps of the epochs that are left will be taken, and say so."""
+        assert now.loss is not None
+        assert now.optimizer is not None
+        settings = {"size": self.size, "last": self.last, "how": how, "steps": epochs * self.steps}
+        self.stepper = stepper(now.model, now.loss, now.optimizer, now.state, self.arrays, **settings)
+        now.history.compiled = words = self.stepper.words
+        logging.getLogger("martlet").info("fit: %s", words)
+        bar.write(words, file=sys.stderr)
+
     def epoch(self, now: Run, bar: Any) -> Run:
         """The run after one more epoch, which is entered into the history."""
         model, state, loss, optimizer, history = now.model, now.state, now.loss, now.optimizer, now.history
         assert loss is not None
         assert optimizer is not None
-        order = draw_order(self.arrays[0], self.rng if self.shuffle else None)
+        assert self.stepper is not None
+        drawn = draw_order(self.arrays[0], self.rng if self.shuffle else None)
+        order = None if drawn is None else backend_of(self.arrays[0]).asarray(drawn)
         start = time.perf_counter()
-        log = LossLog(loss.reduction)
-        read, known_good = 0, (model, state)
-        for step, batch in enumerate(self.batches(order), start=1):
-            model, state, value = train_step(model, loss, optimizer, state, *batch)
-            if log.add(value, batch) or step == self.steps:
-                values = log.read()
-                if not (all(map(math.isfinite, values)) and all_finite(self.watched(model))):
-                    found = explain(*known_good, loss, optimizer, self.batches(order, read))
-                    past = replace(history.copy(), state=found.state)
-                    raise NotFinite(now.epoch + 1, read + found.step, found.layer, found.what, found.model, past)
-                bar.update(len(values))
-                read, known_good = step, (model, state)
+        log, shares = LossLog(loss.reduction), self.shares(drawn)
+        self.stepper.go_on_from(model, state)
+        self.stepper.shuffle(order)
+        for first in range(0, self.steps, AT_A_TIME):
+            known_good, stop = (model, state), min(first + AT_A_TIME, self.steps)
+            values = to_floats(self.stepper.run(first, stop))
+            model, state = self.stepper.read()
+            if not (all(map(math.isfinite, values)) and all_finite(self.watched(model))):
+                batches = cut(self.arrays, order, self.size, self.last, first, stop)
+                found = explain(*known_good, loss, optimizer, batches)
+                past = replace(history.copy(), state=found.state)
+                raise NotFinite(now.epoch + 1, first + found.step, found.layer, found.what, found.model, past)
+            log.add(values, shares[first:stop])
+            bar.update(len(values))
         mean, seconds = log.result(), time.perf_counter() - start
         bar.set_postfix(loss=f"{mean:.4g}")
         here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
@@ -113,8 +133,14 @@ class Loop:
         history = history.longer(mean, seconds, here, there, state)
         return replace(now, model=model, state=state, history=history, epoch=now.epoch + 1)
 
-    def batches(self, order: Array | None, first: int = 0) -> Iterable[tuple[Array, ...]]:
-        return cut(self.arrays, order, self.size, self.last, first)
+    def shares(self, order: np.ndarray | None) -> list[float]:
+        """For how much the loss of each batch counts: its samples or, where these have weights, their sum."""
+        starts = range(0, self.steps * self.size, self.size)
+        if len(self.arrays) < 3:
+            return [float(min(self.size, self.count - start)) for start in starts]
+        weight = host.astype(to_numpy(self.arrays[2]), host.float64)
+        weight = weight if order is None else weight[order]
+        return [float(host.sum(weight[start : start + self.size])) for start in starts]
 
 
 def shapes(arrays: Iterable[Any]) -> tuple[Any, ...]:

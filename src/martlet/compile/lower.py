@@ -142,6 +142,10 @@ class Lowering:
         for (out, _), array in zip(self.late, sources, strict=True):
             self.call(np.copyto, out, array)
 
+    def form(self, node: Node) -> Spec:
+        """How a result lies in memory: as it would eagerly."""
+        return node.spec
+
     # -------------------------------------------------------------------------------- memory
 
     def root(self, node: Node) -> Node:
@@ -179,7 +183,7 @@ class Lowering:
             self._uses[node] += 1
         memory = self.pool.take(node.spec.nbytes)
         self._memory[node] = memory
-        return self._place(node, array_in(memory, node.spec))
+        return self._place(node, array_in(memory, self.form(node)))
 
     def _reads(self, node: Node, root: Node) -> int:
         """How often a node reads some memory."""
@@ -191,11 +195,11 @@ class Lowering:
         if node in self.targets:
             old = self.replaces.get(node)
             place = self.targets[node]
-            return self._new(node, any(self.root(p) is old and _same_view(self.arrays[p], place) for p in aligned))
+            return self._new(node, any(self.root(p) is old and same_view(self.arrays[p], place) for p in aligned))
         for parent in aligned:
             root, array = self.root(parent), self.arrays[parent]
             dies = root in self._memory and self._uses[root] == self._reads(node, root)
-            if dies and array.dtype == node.spec.dtype and self._has_form(array, node.spec):
+            if dies and array.dtype == node.spec.dtype and self._has_form(array, self.form(node)):
                 self._memory[node] = self._memory.pop(root)
                 if root in self._lasting:
                     self._lasting.add(node)
@@ -253,19 +257,21 @@ class Lowering:
     def _elementwise(self, node: Node) -> None:
         if node.name == "where":
             self._where(node)
-            return
-        if node.name == "astype":
+        elif node.name == "astype":
             (parent,) = node.parents
-            out = self._over(node, ())
-            self.call(functools.partial(np.copyto, casting="unsafe"), out, self.arrays[parent])
-            return
-        if node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
+            self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
+        elif node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
             self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
-            return
-        assert node.op is not None
-        kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
-        operands = [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)]
+        else:
+            assert node.op is not None
+            kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
+            self._ufunc(node, [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)])
+
+    def _ufunc(self, node: Node, operands: list[np.ndarray]) -> None:
         out = self._over(node, self._aligned(node))
+        if node.spec.shape == ():  # arrays of one number are quicker than numbers
+            operands, out = [x.reshape(1) for x in operands], out.reshape(1)
+        assert node.op is not None
         ufunc: Any = node.op.ufunc
         if node.name == "pow" and node.operands[1] == 2 and not isinstance(node.operands[1], Node):
             ufunc, operands = np.square, operands[:1]  # as NumPy's ** does
@@ -291,7 +297,7 @@ class Lowering:
         for parent in node.parents:
             root, mine = self.root(parent), self.arrays[parent]
             others = [self.arrays[p] for p in node.parents if self.root(p) is root]
-            if all(_same_view(mine, other) for other in others):
+            if all(same_view(mine, other) for other in others):
                 found.append(parent)
         return found
 
@@ -304,7 +310,7 @@ class Lowering:
         fallback = [y] if isinstance(y, Node) and y in self._aligned(node) else []
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
-        if not _same_view(out, other):
+        if not same_view(out, other):
             self.call(functools.partial(np.copyto, casting="unsafe"), out, other)
         mask = self._operand(condition, np.dtype(bool))
         self.call(functools.partial(np.copyto, casting="unsafe", where=mask), out, self._operand(x, node.spec.dtype))
@@ -321,18 +327,16 @@ class Lowering:
         self.call(ufunc.reduce, array, axis, dtype, out, keepdims)
 
     def _product(self, node: Node) -> None:
-        a, b = (self.arrays[parent] for parent in node.parents)
         out = self._new(node)
         if node.name != "matmul":
             self._copied(node, out)
-        elif (
-            a.ndim == b.ndim == 2
-            and a.dtype == b.dtype
-            and out.flags.c_contiguous
-            and a.dtype.kind == "f"
-            and min(a.shape + b.shape) > 1
-        ):
-            self.call(np.dot, a, b, out)
+            return
+        a, b = (self.arrays[parent] for parent in node.parents)
+        plain = a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f" and min(a.shape + b.shape) > 1
+        if plain and out.flags.c_contiguous:
+            self.call(np.dot, a, b, out)  # the same product of the same library, without a look at broadcasting
+        elif plain and out.T.flags.c_contiguous:
+            self.call(np.dot, b.T, a.T, out.T)
         else:
             self.call(np.matmul, a, b, out)
 
@@ -342,7 +346,7 @@ class Lowering:
         for parent in node.parents:
             array, stop = self.arrays[parent], start + parent.spec.size
             place = self.arrays[node][start:stop].reshape(parent.spec.shape)
-            if not _same_view(array, place):
+            if not same_view(array, place):
                 self.call(functools.partial(np.copyto, casting="unsafe"), place, array)
             start = stop
 
@@ -366,7 +370,8 @@ class Lowering:
 
 
 def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
-    np.copyto(out, function(*arrays))
+    # An array () as the number that NumPy's own functions give for it.
+    np.copyto(out, function(*(x[()] if isinstance(x, np.ndarray) else x for x in arrays)))
 
 
 def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
@@ -374,5 +379,5 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
     out[()] = a[()] ** b[()]
 
 
-def _same_view(a: np.ndarray, b: np.ndarray) -> bool:
+def same_view(a: np.ndarray, b: np.ndarray) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype

@@ -1,16 +1,86 @@
-"""Steps on NumPy: a training step is recorded once, laid out as a plan, and replayed."""
+"""Steps on NumPy: a training step is recorded once for each size of batch, laid out as a plan, and replayed."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from martlet.tree import named_leaves
+import numpy as np
+
+from martlet.compile.eager import Stepper
+from martlet.compile.plan import Plan
+from martlet.compile.record import record
+from martlet.compile.state import State
+from martlet.step import train_step
+from martlet.tree import named_leaves, rebuild, take_apart
+
+
+class NumpyStepper(Stepper):
+    """Replays a plan for each batch, and another one for a short last batch.  Both write the same state."""
+
+    def __init__(
+        self,
+        model: Any,
+        loss: Any,
+        optimizer: Any,
+        state: Any,
+        arrays: tuple[np.ndarray, ...],
+        *,
+        size: int,
+        last: str = "keep",
+        how: Any = "auto",
+    ) -> None:
+        self.given = model, loss, optimizer, state
+        self.arrays = arrays
+        self.count = len(arrays[0])
+        self.size, self.last = min(size, self.count), last
+        values = {f"model.{name}": x for name, x in named_leaves(model).items()}
+        values |= {f"state.{name}": x for name, x in named_leaves(state).items()}
+        values |= {f"loss.{name}": x for name, x in named_leaves(loss).items()}
+        self.memory = State({name: np.array(x, order="C") for name, x in values.items()})
+        self.plan = self._plan(self.size, tables=True)
+        rest = self.count % self.size if last == "keep" else 0
+        self.short = self._plan(rest, tables=False) if rest else None
+        self.order = np.arange(self.count)
+        calls, operations = len(self.plan.calls), self.plan.program.cost.operations
+        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy"
+
+    def _plan(self, rows: int, *, tables: bool) -> Plan:
+        model, loss, optimizer, state = self.given
+        program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
+        return Plan(program, carried_of(model, loss, state), self.memory, samples=self.arrays, tables=tables)
+
+    def shuffle(self, order: np.ndarray | None) -> None:
+        self.order = np.arange(self.count) if order is None else order
+
+    def run(self, first: int, stop: int) -> np.ndarray:
+        losses = np.empty(stop - first, self.plan.outputs[0].dtype)
+        size, order, plan = self.size, self.order, self.plan
+        load, run, value = plan.load, plan.run, plan.outputs[0]
+        whole = min(stop, self.count // size)
+        for i in range(first, whole):
+            load(order[i * size : i * size + size])
+            run()
+            losses[i - first] = value
+        if stop > whole:
+            assert self.short is not None
+            self.short.load(order[whole * size :])
+            self.short.run()
+            losses[-1] = self.short.outputs[0]
+        return losses
+
+    def read(self) -> tuple[Any, Any]:
+        model, _, _, state = self.given
+        now = self.memory.read()
+        return (
+            rebuild(model, [now[f"model.{name}"] for name in named_leaves(model)]),
+            rebuild(state, [now[f"state.{name}"] for name in named_leaves(state)]),
+        )
 
 
 def carried_of(model: Any, loss: Any, state: Any) -> list[tuple[int, int, str, str]]:
     """What a training step carries from step to step: model and state, by number of input and output, role and leaf."""
     names, kept = list(named_leaves(model)), list(named_leaves(state))
-    between = len(named_leaves(loss))
+    between = len(take_apart(loss)[0])
     found = [(i, i, "model", name) for i, name in enumerate(names)]
     for i, name in enumerate(kept, start=len(names)):
         role, _, leaf = name.partition(".")

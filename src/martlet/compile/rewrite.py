@@ -5,7 +5,7 @@ What nobody reads is dropped, what is computed twice is computed once.  Neither 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import numpy as np
@@ -115,8 +115,8 @@ def _same_as_operand(node: Node, operands: tuple[Any, ...]) -> Node | None:
     return None
 
 
-def reachable(outputs: Iterable[Node]) -> list[Node]:
-    """The nodes that some results depend on, each after its operands."""
+def reachable(outputs: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
+    """The nodes that some results depend on, each after its operands; what is known depends on nothing."""
     order: list[Node] = []
     done: set[Node] = set()
     waiting: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(outputs))]
@@ -127,7 +127,8 @@ def reachable(outputs: Iterable[Node]) -> list[Node]:
         elif node not in done:
             done.add(node)
             waiting.append((node, True))
-            waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
+            if node not in known:
+                waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
     return order
 
 

@@ -1,0 +1,64 @@
+"""A step as a flat list of calls, which is walked through in C.
+
+Between its calls no signal is handled: Ctrl-C comes before a step or after it.  Where a call fails, the state is still
+the old one; or, once its first number has been written, the rest of the calls is made up for, and it is the new one.
+It is never torn.
+"""
+
+from __future__ import annotations
+
+import operator
+from collections import deque
+from collections.abc import Sequence
+from itertools import starmap
+
+import numpy as np
+
+from martlet.compile.lower import Call
+
+
+class Calls:
+    """A flat list of calls, of which those from number ``commit`` on write the state."""
+
+    def __init__(self, calls: Sequence[Call], commit: int) -> None:
+        self.calls = list(calls)
+        self.commit = commit
+        # A Ctrl-C is noticed after the last of them, when all is done: a call that does nothing tells that apart.
+        self._ended = [*self.calls, (int,)]
+
+    def run(self) -> None:
+        left = iter(self._ended)
+        try:
+            deque(starmap(operator.call, left), maxlen=0)
+        except BaseException as error:
+            failed = len(self.calls) - operator.length_hint(left)
+            if failed >= self.commit:
+                self._make_up(failed, error)
+            raise
+
+    def _make_up(self, failed: int, error: BaseException) -> None:
+        """The rest of a step whose call of this number raised, once the state has begun to change."""
+        with np.errstate(all="ignore"):
+            while failed < len(self.calls):
+                left = iter(self._ended[failed + self._has_written(failed, error) :])
+                try:
+                    deque(starmap(operator.call, left), maxlen=0)
+                    return
+                except BaseException as again:
+                    before, failed, error = failed, len(self.calls) - operator.length_hint(left), again
+                    if failed == before:  # the memory is really gone
+                        raise
+
+    def _has_written(self, number: int, error: BaseException) -> bool:
+        """Whether a call that raised must not be made again: it has written over what it reads.
+
+        Without memory, no call begins to write.  What else a ufunc raises (a warning that is an error, a Ctrl-C
+        while a warning is shown) comes after its last number.
+        """
+        function, *arguments = self.calls[number]
+        if isinstance(error, MemoryError) or not isinstance(function, np.ufunc):
+            return False
+        return any(np.may_share_memory(x, arguments[-1]) for x in arguments[:-1])
+
+    def __len__(self) -> int:
+        return len(self.calls)
