@@ -125,7 +125,7 @@ class Plan:
         settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self.calls = Calls(lowering.calls, lowering.first_write)
+        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
 
     def load(self, rows: np.ndarray) -> None:
@@ -136,7 +136,6 @@ class Plan:
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
         self.calls.run()
-        self.state.steps += 1
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:

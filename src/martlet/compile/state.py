@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import operator
+import sys
+
 import numpy as np
 
 from martlet.compile.flat import Block
@@ -18,8 +21,14 @@ class State:
     def __init__(self, values: dict[str, np.ndarray]) -> None:
         self.values = values
         self.blocks: dict[tuple[str, ...], np.ndarray] = {}
-        self.steps = 0
+        self._ahead = iter(range(sys.maxsize))
+        self.count = self._ahead.__next__  # the last call of a step
         self.counters: dict[str, int] = {}  # what no step writes, because it only grows by so much in each
+
+    @property
+    def steps(self) -> int:
+        """How many steps have been taken."""
+        return sys.maxsize - operator.length_hint(self._ahead)
 
     def of(self, block: Block) -> np.ndarray:
         """The memory of a block, with its numbers in it."""
