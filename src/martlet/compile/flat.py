@@ -8,7 +8,7 @@ them become one chain.  An element is computed from the same numbers by the same
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -54,14 +54,18 @@ class _Unlike(Exception):
     """An array that is neither the leaf's own nor shared by all leaves."""
 
 
-def merge(slots: Sequence[Slot]) -> tuple[list[Block], dict[Node, Node]]:
-    """The blocks of a state, and what its old nodes become: a leaf before the step is a view of its block."""
+def merge(slots: Sequence[Slot], alone: Container[str] = ()) -> tuple[list[Block], dict[Node, Node]]:
+    """The blocks of a state, and what its old nodes become: a leaf before the step is a view of its block.
+
+    alone: leaves whose arrays stay by themselves.
+    """
     by_leaf: dict[str, list[Slot]] = {}
     for slot in slots:
         by_leaf.setdefault(slot.leaf, []).append(slot)
     groups: dict[Any, list[list[Slot]]] = {}
     for name, members in by_leaf.items():
-        groups.setdefault(_kind(members) or name, []).append(members)
+        kind = None if name in alone else _kind(members)
+        groups.setdefault(kind or name, []).append(members)
     blocks: list[Block] = []
     views: dict[Node, Node] = {}
     for group in groups.values():

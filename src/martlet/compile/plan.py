@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
-from martlet.compile.state import State, filled
+from martlet.compile.state import State
 
 
 class Plan:
@@ -52,7 +52,10 @@ class Plan:
         slots = [slot for slot in slots if slot.after is not slot.before]
         counters = [] if exact else [slot for slot in slots if only_counts(slot, outputs)]
         state.counters = {slot.before.settings["name"]: slot.after.operands[1] for slot in counters}
-        blocks, views = merge([slot for slot in slots if slot not in counters])
+        written = [slot for slot in slots if slot not in counters]
+        blocks, views = merge(written)
+        if alone := state.laid_out_otherwise(blocks):
+            blocks, views = merge(written, alone)
 
         moving = {slot.before for slot in slots}
         fixed = [node for node in inputs if node not in moving and node.settings["name"] in state.values]
@@ -66,7 +69,7 @@ class Plan:
             if samples is not None and tables:
                 wanted, made = self._without_labels(wanted, samples)
             wanted = folded(wanted)
-        given = {node: filled(node.spec, state.values[node.settings["name"]]) for node in fixed}
+        given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
 
