@@ -28,7 +28,12 @@ class Planned:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *arguments: Any, carried: Carried, kept: Iterable[int] = (), state: Any = None
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        carried: Carried,
+        kept: Iterable[int] = (),
+        state: Any = None,
     ) -> None:
         program = record(function, *arguments)
         self.carried, self.names = list(carried), [node.settings["name"] for node in program.inputs]
@@ -95,7 +100,7 @@ def train_side_by_side(
 
 
 def in_order(x: Any, spec: Spec) -> np.ndarray:
-    """The array in a memory order, without gaps.  A number that has no axes is one of NumPy's from the first step on."""
+    """The array in a memory order, without gaps."""
     dense = like(spec.shape, spec.dtype, [spec])
     memory = np.empty(max(dense.size, 1), dtype=spec.dtype)
     strides = tuple(stride * spec.dtype.itemsize for stride in dense.strides)
@@ -109,7 +114,7 @@ def assert_same_bits(got: Any, wanted: Any, what: str = "") -> None:
     got, wanted = np.asarray(got), np.asarray(wanted)
     assert got.shape == wanted.shape, what
     assert got.dtype == wanted.dtype, what
-    number = got == got  # noqa: PLR0124
-    assert np.array_equal(number, wanted == wanted), what  # noqa: PLR0124
+    number = got == got
+    assert np.array_equal(number, wanted == wanted), what
     same = np.where(number, got, 0).tobytes() == np.where(number, wanted, 0).tobytes()
     assert same, f"{what}: {np.sum(got != wanted)} of {got.size} differ"
