@@ -22,7 +22,7 @@ Carried = Sequence[tuple[int, int, str, str]]
 
 
 class Planned:
-    """The exact plan of a function, ``carried`` as Plan takes it, and the state it lives on.
+    """The plan of a function, ``carried`` as Plan takes it, and the state it lives on.
 
     kept: the numbers of the inputs that stay; state: another plan's, to share it.
     """
@@ -33,14 +33,15 @@ class Planned:
         *arguments: Any,
         carried: Carried,
         kept: Iterable[int] = (),
-        state: Any = None,
+        state: State | None = None,
+        exact: bool = True,
     ) -> None:
         program = record(function, *arguments)
         self.carried, self.names = list(carried), [node.settings["name"] for node in program.inputs]
         arrays = take_apart(arguments)[0]
         mine = [i for i in range(len(arrays)) if i in {i for i, *_ in carried} or i in set(kept)]
         self.state = state or State({self.names[i]: np.asarray(arrays[i]) for i in mine})
-        self.plan = Plan(program, carried, self.state, exact=True)
+        self.plan = Plan(program, carried, self.state, exact=exact)
         self.orders = [node.spec for node in program.inputs]
         self.data = [i for i in range(len(arrays)) if i not in mine]
 

@@ -24,6 +24,7 @@ class Calls:
     def __init__(self, calls: Sequence[Call], commit: int, count: Callable[[], Any] = int) -> None:
         self.calls = list(calls)
         self.commit = commit
+        self.count = count
         # A Ctrl-C is noticed after the last of them, when all is done: a call that does nothing tells that apart.
         self._ended = [*self.calls, (count,), (int,)]
 
