@@ -17,6 +17,7 @@ from martlet.compile.affine import AFFINE, SLOPES, augmented
 from martlet.compile.labels import PICK
 from martlet.compile.layout import Spec, in_order
 from martlet.compile.lower import Lowering, buffer
+from martlet.compile.means import MEAN
 from martlet.compile.program import Node
 
 FEW = 32  # columns
@@ -72,8 +73,17 @@ class Fast(Lowering):
             self.call(np.dot, self.ones[node.parents[0]].T, arrays[1], self._new(node))
         elif node.name == PICK:
             self._pick(node, *arrays)
+        elif node.name == MEAN:
+            self._mean(node, arrays[0])
         else:
             super()._other(node)
+
+    def _mean(self, node: Node, array: np.ndarray) -> None:
+        flat = _in_one_piece(array)
+        if flat is None:
+            flat = np.empty(array.size, array.dtype)
+            self.call(np.copyto, flat.reshape(array.shape), array)
+        self.call(np.dot, np.full(flat.shape, node.settings["share"], flat.dtype), flat, self._new(node))
 
     def _pick(self, node: Node, z: np.ndarray, start: np.ndarray) -> None:
         if not z.T.flags.c_contiguous:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +14,14 @@ from martlet.compile.fast import Fast, by_columns
 from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Lowering, array_in, buffer
+from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
+from martlet.compile.script import Script
 from martlet.compile.state import State, filled
+
+SMALL = 2**20  # bytes of results
 
 
 class Plan:
@@ -66,7 +70,7 @@ class Plan:
         if not exact:
             if samples is not None and tables:
                 wanted, made = self._without_labels(wanted, samples)
-            wanted = folded(wanted)
+            wanted = with_means(folded(wanted))
         given = {node: filled(node.spec, state.values[node.settings["name"]]) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
@@ -124,6 +128,7 @@ class Plan:
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
         self.calls = Calls(lowering.calls, lowering.first_write)
+        self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
     def load(self, rows: np.ndarray) -> None:
@@ -131,9 +136,28 @@ class Plan:
         for take, axis, out in self.loads:
             take(rows, axis, out, "clip")
 
+    def _is_small(self, body: list[Node]) -> bool:
+        """Whether the time between the calls counts."""
+        return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
+
+    def _scripted(self) -> Callable[[], None]:
+        """What does not write the state as a script, which may be interrupted; then the rest."""
+        commit = self.calls.commit
+        compute = Script(self.calls.calls[:commit]).function()
+        write = Calls(self.calls.calls[commit:], 0).run
+
+        def run() -> None:
+            compute()
+            write()
+
+        return run
+
+    def __str__(self) -> str:
+        return Script(self.calls.calls).text
+
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
-        self.calls.run()
+        self._run()
         self.state.steps += 1
 
 
