@@ -23,6 +23,23 @@ Call = tuple[Any, ...]  # a function and its arguments
 MEMORY = 64  # bytes: where a buffer begins, so that vector instructions meet whole cache lines
 
 
+REDUCTIONS = {
+    "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "any": np.logical_or, "all": np.logical_and
+}  # fmt: skip
+
+
+def may_fail(node: Node) -> bool:
+    """Whether its call can raise for the numbers that it meets, or takes memory for its result before it writes it."""
+    if node.family == ELEMENTWISE:
+        condition = node.operands[0]
+        if node.name == "where":
+            return isinstance(condition, Node) and condition.spec.dtype != bool
+        return node.name == "pow" and (node.spec.shape == () or node.spec.dtype.kind in "iu")
+    if node.family == REDUCTION:
+        return node.name not in REDUCTIONS
+    return (node.family == OTHER and node.name not in ("copy", "concat")) or node.name in ("tensordot", "vecdot")
+
+
 def buffer(nbytes: int) -> np.ndarray:
     """Some bytes of memory that begin at a cache line."""
     raw = np.empty(nbytes + MEMORY, dtype=np.uint8)
@@ -301,8 +318,7 @@ class Lowering:
     def _reduction(self, node: Node) -> None:
         (x,) = node.parents
         array, out, settings = self.arrays[x], self._new(node), node.settings
-        ufunc = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}.get(node.name)
-        ufunc = {"any": np.logical_or, "all": np.logical_and}.get(node.name, ufunc)
+        ufunc = REDUCTIONS.get(node.name)
         if ufunc is None:
             self._copied(node, out)
             return

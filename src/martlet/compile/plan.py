@@ -13,7 +13,7 @@ from martlet.compile.calls import Calls
 from martlet.compile.fast import Fast, by_columns
 from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.labels import Labels, Table
-from martlet.compile.lower import Lowering, array_in, buffer
+from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
@@ -62,7 +62,6 @@ class Plan:
         fixed = [node for node in inputs if node not in moving and node.settings["name"] in state.values]
         self.data = [node for node in inputs if node not in moving and node not in fixed]
         taken = {o for _, o, _, _ in carried}
-        # The results first: what is read before the state is written cannot be in its way.
         wanted = [*(node for o, node in enumerate(outputs) if o not in taken), *(block.after for block in blocks)]
         new = rewritten(reachable(wanted), with_operands, dict(views))
         wanted = [new[node] for node in wanted]
@@ -110,15 +109,18 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
+        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
+        before_risks = reachable(risky, set(made))
         results = len(wanted) - len(blocks)
         own: dict[Node, np.ndarray] = {}
         ends = [own_memory(node, own) for node in wanted[:results]]
         replaces: dict[Node, Node] = {}
         for block, node in zip(blocks, wanted[results:], strict=True):
-            after = own_memory(_formed(node, block), own)
+            after = own_memory(_formed(node, block), {*own, *before_risks})
             own[after] = given[block.before] = self.state.of(block)
             replaces[after] = block.before
-        nodes = reachable([*ends, *own], set(made))
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        nodes = reachable([*risky, *ends, *own], set(made))
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
