@@ -1,6 +1,7 @@
 """Compiling: the one text of the layers as fast as a machine allows, library by library.
 
-    step = backend.compile(train_step)          any pure function of trees and arrays
+    program = record(train_step, model, loss, ...)  a function of arrays as a value: printed, counted, run again
+    step = backend.compile(train_step)              any pure function of trees and arrays
     stepper(model, loss, optimizer, state, ...)     the steps of a training run, which ``fit`` takes
 
 Nothing below knows a compiler, and nothing here knows a layer.  What is compiled computes what the eager text
@@ -10,7 +11,8 @@ computes; where a library has no compiler, or it does not pay, the text itself r
 from martlet.backend import compilers
 from martlet.compile.choose import compiled, stepper
 from martlet.compile.eager import CannotCompile, EagerStepper, Stepper
+from martlet.compile.record import NotRecordable, Program, record
 
-__all__ = ["CannotCompile", "EagerStepper", "Stepper", "compiled", "stepper"]
+__all__ = ["CannotCompile", "EagerStepper", "NotRecordable", "Program", "Stepper", "compiled", "record", "stepper"]
 
 compilers.append(compiled)
