@@ -24,6 +24,7 @@ class Compiler(NamedTuple):
 
 
 COMPILERS = {
+    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
 }
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from martlet.backend import Array
+from martlet.backend import Array, backend_of
 from martlet.batches import cut
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -27,7 +27,10 @@ class Stepper:
     words = ""
 
     def shuffle(self, order: Array | None) -> None:
-        """A new epoch: the numbers of all samples in the order in which they come; None is the order they have."""
+        """A new epoch: the numbers of all samples in the order in which they come; None is the order they have.
+
+        The order is NumPy's, as it was drawn, or an array where the data is.
+        """
         raise NotImplementedError
 
     def run(self, first: int, stop: int) -> Any:
@@ -66,7 +69,7 @@ class EagerStepper(Stepper):
         self.order: Array | None = None
 
     def shuffle(self, order: Array | None) -> None:
-        self.order = order
+        self.order = None if order is None else backend_of(self.arrays[0]).asarray(order)
 
     def run(self, first: int, stop: int) -> list[Array]:
         (model, state), loss, optimizer, values = self.now, self.loss, self.optimizer, []
