@@ -1,7 +1,10 @@
-"""Steps on NumPy: a training step is recorded once for each size of batch, laid out as a plan, and replayed."""
+"""NumPy: a function, or a training step for each size of batch, is recorded once, laid out as a plan, and replayed."""
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -10,8 +13,53 @@ from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan
 from martlet.compile.record import record
 from martlet.compile.state import State
+from martlet.compile.structure import forms, structure
 from martlet.step import train_step
 from martlet.tree import named_leaves, rebuild, take_apart
+
+
+PLANS = 64  # that are kept, the last ones that were used
+
+
+def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
+    """A function of trees, tuples and arrays as a plan, with its own results to the last bit.
+
+    It is recorded anew for arguments of another structure.  Raises NotRecordable, with the line, for what cannot be.
+    """
+    lock = threading.Lock()  # a plan has one memory
+
+    @functools.lru_cache(maxsize=PLANS)
+    def plan_for(made: Made) -> Plan:
+        return Plan(record(function, *made.arguments()), [], State({}), exact=True)
+
+    def call(*arguments: Any) -> Any:
+        arrays = take_apart(arguments)[0]
+        with lock:
+            plan = plan_for(Made(arguments, arrays))
+            for place, x in zip(plan.inputs, arrays, strict=True):
+                place[...] = x
+            plan.run()
+            return plan.program.build([x.copy() if x.shape else x[()] for x in plan.outputs])
+
+    return call
+
+
+class Made:
+    """What a plan is made for.  It keeps the arguments only until the plan is there."""
+
+    def __init__(self, arguments: tuple[Any, ...], arrays: list[Any]) -> None:
+        self.key = structure(arguments), forms(arrays)
+        self._arguments = arguments
+
+    def arguments(self) -> tuple[Any, ...]:
+        found, self._arguments = self._arguments, ()
+        return found
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Made) and self.key == other.key
 
 
 class NumpyStepper(Stepper):
