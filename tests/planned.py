@@ -15,7 +15,7 @@ import martlet as mt
 from martlet.compile.layout import Spec, like
 from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan, State
-from martlet.compile.record import record
+from martlet.compile.recording import record
 from martlet.tree import take_apart
 
 Carried = Sequence[tuple[int, int, str, str]]
@@ -28,7 +28,12 @@ class Planned:
     """
 
     def __init__(
-        self, function: Callable[..., Any], *arguments: Any, carried: Carried, kept: Iterable[int] = (), state: Any = None
+        self,
+        function: Callable[..., Any],
+        *arguments: Any,
+        carried: Carried,
+        kept: Iterable[int] = (),
+        state: Any = None,
     ) -> None:
         program = record(function, *arguments)
         self.carried, self.names = list(carried), [node.settings["name"] for node in program.inputs]
@@ -109,7 +114,7 @@ def assert_same_bits(got: Any, wanted: Any, what: str = "") -> None:
     got, wanted = np.asarray(got), np.asarray(wanted)
     assert got.shape == wanted.shape, what
     assert got.dtype == wanted.dtype, what
-    number = got == got  # noqa: PLR0124
-    assert np.array_equal(number, wanted == wanted), what  # noqa: PLR0124
+    number = got == got
+    assert np.array_equal(number, wanted == wanted), what
     same = np.where(number, got, 0).tobytes() == np.where(number, wanted, 0).tobytes()
     assert same, f"{what}: {np.sum(got != wanted)} of {got.size} differ"

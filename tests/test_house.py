@@ -63,7 +63,7 @@ LADDER = [
     ["compile.noting"],
     ["compile.rearranging"],
     ["compile.namespace"],
-    ["compile.record"],
+    ["compile.recording"],
     ["compile.rewrite"],
     ["compile.flat", "compile.labels", "compile.means"],
     ["compile.affine"],

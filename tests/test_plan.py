@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import numpy as np
-import pytest
 from hypothesis import strategies as st
 from planned import side_by_side
 from properties.programs import Written, drawn_arrays

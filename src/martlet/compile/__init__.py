@@ -8,11 +8,28 @@ Nothing below knows a compiler, and nothing here knows a layer.  What is compile
 computes; where a library has no compiler, or it does not pay, the text itself runs, and says so.
 """
 
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
 from martlet.backend import compilers
 from martlet.compile.choose import compiled, stepper
 from martlet.compile.eager import CannotCompile, EagerStepper, Stepper
-from martlet.compile.record import NotRecordable, Program, record
+
+if TYPE_CHECKING:
+    from martlet.compile.recording import NotRecordable, Program, record
 
 __all__ = ["CannotCompile", "EagerStepper", "NotRecordable", "Program", "Stepper", "compiled", "record", "stepper"]
 
 compilers.append(compiled)
+
+
+def __getattr__(name: str) -> Any:
+    if name not in ("NotRecordable", "Program", "record"):
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    import importlib  # what records is loaded when something is recorded
+
+    module = importlib.import_module("martlet.compile.recording")
+    for each in ("NotRecordable", "Program", "record"):
+        globals()[each] = getattr(module, each)
+    return globals()[name]

@@ -11,12 +11,11 @@ import numpy as np
 
 from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan
-from martlet.compile.record import record
+from martlet.compile.recording import record
 from martlet.compile.state import State
 from martlet.compile.structure import forms, structure
 from martlet.step import train_step
 from martlet.tree import named_leaves, rebuild, take_apart
-
 
 PLANS = 64  # that are kept, the last ones that were used
 

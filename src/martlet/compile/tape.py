@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
-import sysconfig
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -15,7 +15,14 @@ from martlet.compile.node import Node
 
 HERE = str(Path(__file__).parent)
 LIBRARY = str(Path(__file__).parent.parent)
-INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+@functools.cache
+def installed() -> tuple[str, ...]:
+    """The folders of what is installed: Python's own library and other people's."""
+    import sysconfig  # which reads how Python was built, for who makes a mistake
+
+    return tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 class NotRecordable(TypeError):
@@ -73,7 +80,7 @@ def place() -> str:
 def line() -> str:
     """The line of the user's, or else of the library's, that asked for something."""
     frames = list(_frames())
-    users = [frame for frame in frames if not frame.f_code.co_filename.startswith((LIBRARY, *INSTALLED))]
+    users = [frame for frame in frames if not frame.f_code.co_filename.startswith((LIBRARY, *installed()))]
     if not frames:
         return "a line that is not known"
     frame = (users or frames)[0]
