@@ -15,7 +15,7 @@ from martlet.compile.recording import record
 from martlet.compile.state import State
 from martlet.compile.structure import forms, structure
 from martlet.step import train_step
-from martlet.tree import named_leaves, rebuild, take_apart
+from martlet.tree import map_leaves, named_leaves, take_apart
 
 PLANS = 64  # that are kept, the last ones that were used
 
@@ -76,6 +76,8 @@ class NumpyStepper(Stepper):
         last: str = "keep",
         how: Any = "auto",
     ) -> None:
+        # Row by row, as the plan keeps them: the step is recorded as it will be taken.
+        model, state = (map_leaves(lambda x: np.array(x, order="C"), tree) for tree in (model, state))
         self.given = model, loss, optimizer, state
         self.arrays = arrays
         self.count = len(arrays[0])
@@ -83,7 +85,7 @@ class NumpyStepper(Stepper):
         values = {f"model.{name}": x for name, x in named_leaves(model).items()}
         values |= {f"state.{name}": x for name, x in named_leaves(state).items()}
         values |= {f"loss.{name}": x for name, x in named_leaves(loss).items()}
-        self.memory = State({name: np.array(x, order="C") for name, x in values.items()})
+        self.memory = State(values)
         self.plan = self._plan(self.size, tables=True)
         rest = self.count % self.size if last == "keep" else 0
         self.short = self._plan(rest, tables=False) if rest else None
@@ -117,11 +119,9 @@ class NumpyStepper(Stepper):
 
     def read(self) -> tuple[Any, Any]:
         model, _, _, state = self.given
-        now = self.memory.read()
-        return (
-            rebuild(model, [now[f"model.{name}"] for name in named_leaves(model)]),
-            rebuild(state, [now[f"state.{name}"] for name in named_leaves(state)]),
-        )
+        now = iter(self.memory.read().values())
+        model, state = (map_leaves(lambda _: next(now), tree) for tree in (model, state))
+        return model, state
 
 
 def carried_of(model: Any, loss: Any, state: Any) -> list[tuple[int, int, str, str]]:

@@ -55,7 +55,7 @@ class Plan:
         slots = [Slot(leaf, role, inputs[i], outputs[o]) for i, o, role, leaf in carried]
         slots = [slot for slot in slots if slot.after is not slot.before]
         counters = [] if exact else [slot for slot in slots if only_counts(slot, outputs)]
-        state.counters = {slot.before.settings["name"]: slot.after.operands[1] for slot in counters}
+        state.count({slot.before.settings["name"]: slot.after.operands[1] for slot in counters})
         blocks, views = merge([slot for slot in slots if slot not in counters])
 
         moving = {slot.before for slot in slots}
@@ -129,7 +129,7 @@ class Plan:
         settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self.calls = Calls(lowering.calls, lowering.first_write)
+        self.calls = Calls([*lowering.calls, (self.state.tick,)], lowering.first_write)
         self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
@@ -160,7 +160,6 @@ class Plan:
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
         self._run()
-        self.state.steps += 1
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:
