@@ -100,7 +100,7 @@ def train_side_by_side(
 
 
 def in_order(x: Any, spec: Spec) -> np.ndarray:
-    """The array in a memory order, without gaps.  A number that has no axes is one of NumPy's from the first step on."""
+    """The array in a memory order, without gaps."""
     dense = like(spec.shape, spec.dtype, [spec])
     memory = np.empty(max(dense.size, 1), dtype=spec.dtype)
     strides = tuple(stride * spec.dtype.itemsize for stride in dense.strides)

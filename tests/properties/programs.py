@@ -235,7 +235,7 @@ class Written:
 
     @staticmethod
     def become(before: Any, found: list[Any], pick: int) -> Any:
-        """What a state becomes: any array of its form, or one that is its transpose, or that can be cut or cast to it."""
+        """What a state becomes: any array of its form, or one that is turned, cut or cast to it."""
         shape, xp = before.shape, mt.namespace(before)
         same = [x for x in found if x.shape == shape and x.dtype == before.dtype]
         turned = [x.mT for x in found if x.ndim > 1 and x.mT.shape == shape and x.dtype == before.dtype]

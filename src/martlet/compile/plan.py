@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
 from martlet.compile.script import Script
-from martlet.compile.state import State, filled
+from martlet.compile.state import State
 
 SMALL = 2**20  # bytes of results
 
@@ -55,8 +55,11 @@ class Plan:
         slots = [Slot(leaf, role, inputs[i], outputs[o]) for i, o, role, leaf in carried]
         slots = [slot for slot in slots if slot.after is not slot.before]
         counters = [] if exact else [slot for slot in slots if only_counts(slot, outputs)]
-        state.count({slot.before.settings["name"]: slot.after.operands[1] for slot in counters})
-        blocks, views = merge([slot for slot in slots if slot not in counters])
+        state.counts({slot.before.settings["name"]: slot.after.operands[1] for slot in counters})
+        written = [slot for slot in slots if slot not in counters]
+        blocks, views = merge(written)
+        if alone := state.laid_out_otherwise(blocks):
+            blocks, views = merge(written, alone)
 
         moving = {slot.before for slot in slots}
         fixed = [node for node in inputs if node not in moving and node.settings["name"] in state.values]
@@ -70,7 +73,7 @@ class Plan:
             if samples is not None and tables:
                 wanted, made = self._without_labels(wanted, samples)
             wanted = with_means(folded(wanted))
-        given = {node: filled(node.spec, state.values[node.settings["name"]]) for node in fixed}
+        given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
 
@@ -129,7 +132,7 @@ class Plan:
         settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self.calls = Calls([*lowering.calls, (self.state.tick,)], lowering.first_write)
+        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
         self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
@@ -146,7 +149,7 @@ class Plan:
         """What does not write the state as a script, which may be interrupted; then the rest."""
         commit = self.calls.commit
         compute = Script(self.calls.calls[:commit]).function()
-        write = Calls(self.calls.calls[commit:], 0).run
+        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
 
         def run() -> None:
             compute()
