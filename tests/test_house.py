@@ -59,7 +59,7 @@ LADDER = [
     ["compile.record", "compile.rewrite", "compile.flat"],
     ["compile.lower"],
     ["compile.plan"],
-    ["compile.numpy", "compile.jax"],
+    ["compile.numpy", "compile.jax", "compile.torch"],
     ["compile"],
     ["diagnosis"],
     ["keeping", "loop"],

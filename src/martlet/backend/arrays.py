@@ -90,7 +90,7 @@ def device_of(x: Array) -> Any:
     if type(x) in one_device:
         return one_device[type(x)]
     if type(x) in _say_it:
-        return x.device  # type: ignore[attr-defined]
+        return x.device
     if namespace(x) is host:
         return "cpu"
     import array_api_compat
