@@ -70,7 +70,7 @@ LADDER = [
     ["compile.lower"],
     ["compile.fast", "compile.calls", "compile.script", "compile.state"],
     ["compile.plan"],
-    ["compile.numpy", "compile.jax"],
+    ["compile.numpy", "compile.jax", "compile.torch"],
     ["compile"],
     ["diagnosis"],
     ["keeping", "loop"],

@@ -24,8 +24,9 @@ class Compiler(NamedTuple):
 
 
 COMPILERS = {
-    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
+    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
+    "torch": Compiler("martlet.compile.torch", "TorchStepper", 0),
 }
 
 

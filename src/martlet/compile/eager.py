@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
 from martlet.backend import Array, backend_of
@@ -65,6 +65,7 @@ class EagerStepper(Stepper):
     ) -> None:
         self.loss, self.optimizer, self.arrays = loss, optimizer, arrays
         self.size, self.last, self.words = size, last, words
+        self.step: Callable[..., tuple[Any, Any, Array]] = train_step
         self.now: tuple[Any, Any] = model, state
         self.order: Array | None = None
 
@@ -72,15 +73,12 @@ class EagerStepper(Stepper):
         self.order = None if order is None else backend_of(self.arrays[0]).asarray(order)
 
     def run(self, first: int, stop: int) -> list[Array]:
-        (model, state), loss, optimizer, values = self.now, self.loss, self.optimizer, []
-        for batch in self.batches(first, stop):
-            model, state, value = train_step(model, loss, optimizer, state, *batch)
+        (model, state), loss, optimizer, step, values = self.now, self.loss, self.optimizer, self.step, []
+        for batch in cut(self.arrays, self.order, self.size, self.last, first, stop):
+            model, state, value = step(model, loss, optimizer, state, *batch)
             values.append(value)
         self.now = model, state
         return values
-
-    def batches(self, first: int, stop: int) -> Iterable[tuple[Array, ...]]:
-        return cut(self.arrays, self.order, self.size, self.last, first, stop)
 
     def read(self) -> tuple[Any, Any]:
         return self.now

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Any
 
 import jax
@@ -20,46 +19,17 @@ import numpy as np
 
 from martlet.backend import Array
 from martlet.compile.eager import CannotCompile, Stepper
-from martlet.compile.structure import filled, forms, outline, structure
+from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.step import train_step
-from martlet.tree import leaves, named_leaves, take_apart
-
-PROGRAMS = 64  # that are kept, the last ones that were used
+from martlet.tree import leaves, named_leaves
 
 
 def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
-    """A function of trees, tuples and arrays under ``jit``; it is traced anew for arguments of another structure."""
-
-    @functools.lru_cache(maxsize=PROGRAMS)
-    def program(made: Made) -> tuple[Callable[..., Any], list[Any]]:
-        results: list[Any] = []  # the outline of what the function gives, once it is known
-
-        def traced(arrays: list[Array]) -> list[Array]:
-            result = function(*filled(made.outline, arrays))
-            results[:] = [outline(result)]
-            return take_apart(result)[0]
-
-        return jax.jit(traced), results
-
-    def call(*arguments: Any) -> Any:
-        arrays = take_apart(arguments)[0]
-        run, results = program(Made((structure(arguments), forms(arrays)), outline(arguments)))
-        arrays = run(arrays)
-        return filled(results[0], arrays)
-
-    return call
-
-
-@dataclass(frozen=True)
-class Made:
-    """What a program is made for: what it is looked up by, and the outline of its arguments."""
-
-    key: Any
-    outline: Any = field(compare=False)
-    size: int = 0
+    """The function under ``jit``, traced anew for arguments of another structure."""
+    return on_lists(function, jax.jit)
 
 
 @functools.lru_cache(maxsize=PROGRAMS)

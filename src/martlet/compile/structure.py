@@ -7,12 +7,16 @@ program that is kept keeps no data.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+import functools
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
 from numbers import Real
 from typing import Any
 
 from martlet.backend import is_array
-from martlet.tree import Tree, map_leaves
+from martlet.tree import Tree, map_leaves, take_apart
+
+PROGRAMS = 64  # that are kept of one kind, the last ones that were used
 
 
 class Hole:
@@ -81,3 +85,42 @@ def _fill(shape: Any, source: Iterator[Any]) -> Any:
     if isinstance(shape, tuple | list):
         return type(shape)(_fill(part, source) for part in shape)
     return next(source) if shape is HOLE else shape
+
+
+@dataclass(frozen=True)
+class Made:
+    """What a program is made for: what it is looked up by, and the outline of its arguments."""
+
+    key: Any
+    outline: Any = field(compare=False)
+    size: int = 0
+
+
+Lists = Callable[[list[Any]], list[Any]]
+
+
+def on_lists(function: Callable[..., Any], compile_lists: Callable[[Lists], Lists]) -> Callable[..., Any]:
+    """A function of trees, tuples and arrays, made of programs that take and give lists of arrays.
+
+    There is one for every structure and forms of the arguments that come: ``compile_lists`` makes it of a function
+    of such lists, which it calls with what stands for the arrays, at the latest when the program first runs.
+    """
+
+    @functools.lru_cache(maxsize=PROGRAMS)
+    def program(made: Made) -> tuple[Lists, list[Any]]:
+        results: list[Any] = []  # the outline of what the function gives, once it is known
+
+        def lists(arrays: list[Any]) -> list[Any]:
+            result = function(*filled(made.outline, arrays))
+            results[:] = [outline(result)]
+            return take_apart(result)[0]
+
+        return compile_lists(lists), results
+
+    def call(*arguments: Any) -> Any:
+        arrays = take_apart(arguments)[0]
+        run, results = program(Made((structure(arguments), forms(arrays)), outline(arguments)))
+        found = run(arrays)
+        return filled(results[0], found)
+
+    return call
