@@ -70,13 +70,14 @@ class Fast(Lowering):
             super()._ufunc(node, operands)
             return
         assert node.op is not None
+        ufunc: Any = node.op.ufunc
         out = self._new(node)
         self.call(np.copyto, out, operands[shorter])
         operands[shorter] = out
         if node.name in ("maximum", "minimum"):
-            self.call(functools.partial(node.op.ufunc, out=out), *operands)
+            self.call(functools.partial(ufunc, out=out), *operands)
         else:
-            self.call(node.op.ufunc, *operands, out)
+            self.call(ufunc, *operands, out)
 
     def _spread(self, node: Node, x: np.ndarray) -> np.ndarray:
         """A number as a whole array of it: the largest of two arrays is two to four times quicker than of one."""

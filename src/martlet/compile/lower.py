@@ -24,8 +24,13 @@ MEMORY = 64  # bytes: where a buffer begins, so that vector instructions meet wh
 
 
 REDUCTIONS = {
-    "sum": np.add, "prod": np.multiply, "max": np.maximum, "min": np.minimum, "any": np.logical_or, "all": np.logical_and
-}  # fmt: skip
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
 
 
 def may_fail(node: Node) -> bool:
@@ -127,7 +132,7 @@ class Lowering:
                 self._uses[pack] += self._uses[part]
 
     def _copy_late(self) -> None:
-        """Results that had to wait until the numbers they replace were read: first those that stand where another goes."""
+        """Results that had to wait until what they replace was read; first those that stand where another goes."""
         written = [out for out, _ in self.late]
         sources = []
         for _, node in self.late:

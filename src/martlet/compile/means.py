@@ -9,7 +9,7 @@ import numpy as np
 from martlet.compile.layout import new
 from martlet.compile.ops import OPS, OTHER, Op, axes_of
 from martlet.compile.program import Node
-from martlet.compile.rewrite import reachable, rewritten, with_operands
+from martlet.compile.rewrite import reachable, readers, rewritten, with_operands
 
 MEAN = "share_sum"  # Σ x · share, over all numbers of x
 OPS[MEAN] = Op(MEAN, OTHER, lambda x, *, share: new((), x.dtype), lambda x, share: np.sum(x * share, dtype=x.dtype))
@@ -17,10 +17,7 @@ OPS[MEAN] = Op(MEAN, OTHER, lambda x, *, share: new((), x.dtype), lambda x, shar
 
 def with_means(outputs: list[Node]) -> list[Node]:
     """The outputs, in which Σ (x / n) is one operation."""
-    nodes = reachable(outputs)
-    readers: dict[Node, int] = {}
-    for node in [*(parent for node in nodes for parent in node.parents), *outputs]:
-        readers[node] = readers.get(node, 0) + 1
+    nodes, reads = reachable(outputs), readers(outputs)
     changes: dict[Node, Node] = {}
 
     def visit(node: Node, operands: tuple[Any, ...]) -> Node:
@@ -28,7 +25,7 @@ def with_means(outputs: list[Node]) -> list[Node]:
             return with_operands(node, operands)
         (inner,) = node.parents
         everything = len(axes_of(len(inner.spec.shape), node.settings.get("axis"))) == len(inner.spec.shape)
-        if inner.name != "divide" or readers[inner] != 1 or not everything or inner.spec.dtype.itemsize < 4:
+        if inner.name != "divide" or reads[inner] != 1 or not everything or inner.spec.dtype.itemsize < 4:
             return with_operands(node, operands)
         x, count = inner.operands
         if not isinstance(x, Node) or isinstance(count, Node) or not count or x.spec.dtype != inner.spec.dtype:

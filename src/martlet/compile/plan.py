@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from typing import Any
 
@@ -17,7 +16,16 @@ from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
+from martlet.compile.rewrite import (
+    copy_of,
+    depends_on,
+    reachable,
+    readers,
+    rewritten,
+    share,
+    with_operands,
+    without_gaps,
+)
 from martlet.compile.script import Script
 from martlet.compile.state import State
 
@@ -129,7 +137,7 @@ class Plan:
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
+        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
@@ -172,8 +180,8 @@ def only_counts(slot: Slot, outputs: list[Node]) -> bool:
         return False
     if before.spec.shape != () or before.spec.dtype.kind != "i":
         return False
-    readers = Counter(parent for node in reachable(outputs) for parent in node.parents)
-    return readers[before] == 1 and readers[after] == 0 and outputs.count(after) == 1 and before not in outputs
+    reads = readers(outputs)
+    return reads[before] == reads[after] == 1
 
 
 def _formed(after: Node, block: Block) -> Node:
