@@ -15,7 +15,7 @@ import martlet as mt
 from martlet.compile.layout import Spec, like
 from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan, State
-from martlet.compile.record import record
+from martlet.compile.recording import record
 from martlet.tree import take_apart
 
 Carried = Sequence[tuple[int, int, str, str]]

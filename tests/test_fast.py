@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -11,6 +13,9 @@ from conftest import assert_close
 
 import martlet as mt
 from martlet.compile.numpy import NumpyStepper
+from martlet.compile.plan import Plan
+from martlet.compile.recording import record
+from martlet.compile.state import State
 
 EXACT = {"rtol": 1e-11, "atol": 1e-13}
 
@@ -139,3 +144,96 @@ def test_a_step_of_the_spiral_is_a_short_list_of_calls() -> None:
     assert names.count("dot") == 7
     assert len(names) <= 32
     assert len(names) - stepper.plan.calls.commit == 1
+
+
+# ------------------------------------------------------------------------------- what each rewrite may cost
+
+
+def run_fast(function: Callable[..., Any], *arrays: np.ndarray) -> list[np.ndarray]:
+    """The results of a function, by the fast forms of a plan."""
+    plan = Plan(record(function, *arrays), [], State({}))
+    for place, x in zip(plan.inputs, arrays, strict=True):
+        place[...] = x
+    plan.run()
+    return plan.outputs
+
+
+def exact_sum(terms: np.ndarray, axis: int | None) -> np.ndarray:
+    """Sums without rounding errors but the last one, in float64."""
+    if axis is None:
+        return np.asarray(math.fsum(terms.ravel().tolist()))
+    return np.asarray([math.fsum(line.tolist()) for line in np.moveaxis(terms, axis, -1)])
+
+
+def assert_within_2_ulp_of_the_scale(found: np.ndarray, terms: np.ndarray, axis: int | None, dtype: str) -> None:
+    """No further from Σ terms than 2 units in the last place of Σ |terms|."""
+    scale = exact_sum(np.abs(terms), axis)
+    error = np.abs(found.astype("float64") - exact_sum(terms, axis))
+    assert np.all(error <= 2 * np.finfo(dtype).eps * scale)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("axis", [None, 0, 1, -1])
+@pytest.mark.parametrize("shape", [(30, 3), (3, 30), (128, 10), (500, 33), (7, 128), (1, 5), (5, 1), (1, 1)])
+def test_a_sum_is_right_in_its_last_digits(shape: tuple[int, int], axis: int | None, dtype: str) -> None:
+    x = np.random.default_rng(8).standard_normal(shape).astype(dtype)
+    for given in (x, np.asfortranarray(x)):
+        for keepdims in (False, True):
+            (found,) = run_fast(lambda x, k=keepdims: mt.namespace(x).sum(x * 1.5, axis=axis, keepdims=k), given)
+            assert found.shape == np.sum(x, axis=axis, keepdims=keepdims).shape
+            terms = (x * np.asarray(1.5, dtype)).astype("float64")
+            assert_within_2_ulp_of_the_scale(found.reshape(-1), terms, axis, dtype)
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("shape", [(30,), (30, 3), (301, 7)])
+def test_a_mean_is_right_in_its_last_digits(shape: tuple[int, ...], dtype: str) -> None:
+    x = np.random.default_rng(9).standard_normal(shape).astype(dtype)
+    (found,) = run_fast(lambda x: mt.namespace(x).sum(x / 7.0), x)
+    assert_within_2_ulp_of_the_scale(found, x.astype("float64") / 7.0, None, dtype)
+
+
+@pytest.mark.parametrize("shape", [(30, 2), (30, 3), (30, 4), (200, 32), (200, 33), (3, 7)])
+@pytest.mark.parametrize("name", ["max", "min"])
+def test_an_extreme_is_exact_and_knows_nan_and_infinity(name: str, shape: tuple[int, int]) -> None:
+    x = np.random.default_rng(10).standard_normal(shape)
+    x[0, 1], x[1, 0], x[2, 1] = np.nan, np.inf, -np.inf
+    (found,) = run_fast(lambda x: getattr(mt.namespace(x), name)(x * 1.5, axis=1, keepdims=True), x)
+    np.testing.assert_array_equal(found, getattr(np, name)(x * 1.5, axis=1, keepdims=True))
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+@pytest.mark.parametrize("name", ["maximum", "minimum"])
+@pytest.mark.parametrize("shape", [(30, 3), (40, 50), (5,), (1,), ()])
+def test_the_larger_of_an_array_and_a_number_is_exact(shape: tuple[int, ...], name: str, dtype: str) -> None:
+    x = np.asarray(np.random.default_rng(11).standard_normal(shape), dtype)
+    x.reshape(-1)[0] = np.nan
+    (found,) = run_fast(lambda x: getattr(mt.namespace(x), name)(x, 0.25), x)
+    np.testing.assert_array_equal(found, getattr(np, name)(x, np.asarray(0.25, dtype)))
+
+
+@pytest.mark.parametrize("operator", [np.subtract, np.divide, np.add, np.greater])
+@pytest.mark.parametrize("shape", [(30, 3), (40, 50), (100, 100)])
+def test_a_row_or_a_column_beside_an_array_is_exact(shape: tuple[int, int], operator: np.ufunc) -> None:
+    rng = np.random.default_rng(12)
+    x, row, column = rng.standard_normal(shape), rng.standard_normal(shape[1]), rng.standard_normal((shape[0], 1))
+    for other in (row, column):
+        for swapped in (False, True):
+            pair = (other, x) if swapped else (x, other)
+            (found,) = run_fast(lambda a, b: getattr(mt.namespace(a), operator.__name__)(a * 1.5, b), *pair)
+            np.testing.assert_array_equal(found, operator(pair[0] * 1.5, pair[1]))
+
+
+def test_a_bias_beside_its_weights_is_added_by_the_product() -> None:
+    rng = np.random.default_rng(13)
+    model = mt.Sequential(affine(rng, 4, 5), mt.Tanh(), affine(rng, 5, 3)).to(dtype="float32")
+    x, t = rng.standard_normal((20, 4)).astype("float32"), rng.integers(0, 3, 20)
+    optimizer = mt.SGD(lr=1.0)
+    stepper = NumpyStepper(model, mt.SoftmaxWithLoss(), optimizer, optimizer.init(model), (x, t), size=20)
+    names = [getattr(function, "__name__", "") for function, *_ in stepper.plan.calls.calls]
+    assert names.count("dot") == 5 + 2  # y, dW and db of two layers, and dx of one; the sums of classes and losses
+    stepper.run(0, 1)
+    after = stepper.read()[0]
+    _, grad, _ = mt.gradient(model.to(dtype="float64"), mt.SoftmaxWithLoss(), x.astype("float64"), t)
+    for before, now, slope in zip(mt.leaves(model), mt.leaves(after), mt.leaves(grad), strict=True):
+        np.testing.assert_allclose(now, before - slope, rtol=1e-5, atol=1e-6)

@@ -19,7 +19,7 @@ import martlet as mt
 from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan
 from martlet.compile.program import Node
-from martlet.compile.record import NotRecordable, record
+from martlet.compile.recording import NotRecordable, record
 from martlet.compile.rewrite import reachable
 from martlet.compile.state import State
 from martlet.tree import take_apart

@@ -62,7 +62,7 @@ def draw_order(x: Array, rng: np.random.Generator | None) -> np.ndarray | None:
 def cut(
     arrays: tuple[Array, ...], order: Array | None, size: int, last: str, first: int = 0, end: int | None = None
 ) -> Iterator[tuple[Array, ...]]:
-    """The mini-batches of one epoch in the given order, from number ``first`` on and, if it is given, before ``end``."""
+    """The mini-batches of one epoch in the given order, from number ``first`` on and, if given, before ``end``."""
     count = arrays[0].shape[0]
     stop = count - count % size if last == "drop" else count
     for start in range(first * size, stop if end is None else min(stop, end * size), size):

@@ -9,27 +9,13 @@ from typing import Any
 from martlet.backend import Array, host, namespace, to_numpy
 
 
-class LossLog:
-    """The losses of an epoch, each counted for as much as its batch."""
-
-    def __init__(self, reduction: str) -> None:
-        self.reduction = reduction
-        self.sum = self.count = 0.0
-        self.unit = 1.0  # of the sum: losses that are numbers may add up to none
-
-    def add(self, values: list[float], shares: list[float]) -> None:
-        """Count the losses of some batches, all of them finite, by their shares: samples, or sums of weights."""
-        if self.unit == 1.0 and max(map(abs, values), default=0.0) > 1e150:
-            self.unit = 2.0**600  # a power of two, which rounds nothing
-            self.sum /= self.unit
-        if self.reduction == "sum":
-            shares = [1.0] * len(values)
-        self.sum += math.fsum(value / self.unit * share for value, share in zip(values, shares, strict=True))
-        self.count += math.fsum(shares)
-
-    def result(self) -> float:
-        """The mean loss, counted by samples; with reduction="sum", the sum."""
-        return self.unit * (self.sum if self.reduction == "sum" else self.sum / self.count)
+def mean_loss(values: list[float], shares: list[float], reduction: str) -> float:
+    """The mean of an epoch's losses, all of them finite, counted by their shares; with reduction="sum", the sum."""
+    if reduction == "sum":
+        shares = [1.0] * len(values)
+    unit = 2.0**600 if max(map(abs, values)) > 1e150 else 1.0  # a power of two, which rounds nothing
+    total = math.fsum(value / unit * share for value, share in zip(values, shares, strict=True))
+    return unit * (total if reduction == "sum" else total / math.fsum(shares))
 
 
 def to_floats(numbers: Array | list[Array]) -> list[float]:

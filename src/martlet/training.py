@@ -124,8 +124,9 @@ def fit(
             with progress_bar(epochs * loop.steps, progress) as bar:
                 bar.update(now.epoch * loop.steps)
                 loop.begin(now, epochs - now.epoch, compile, bar)
+                each = any(x is not None for x in (hook, stop, checkpoint, validation)) or functions
                 while not (now.epoch and _is_over(now, hook, best)) and now.epoch < epochs:
-                    now = loop.epoch(now, bar)
+                    now = loop.epochs(now, bar, 1 if each else epochs - now.epoch)
                     best.see(now.epoch, now.model, now.history)
                     now = keeper.keep(replace(now, best=best.found))
             keeper.end(now)

@@ -6,6 +6,7 @@ gradient, so nothing is copied.  It pays where a call costs more than its arithm
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -14,7 +15,7 @@ from martlet.compile.flat import PACK
 from martlet.compile.layout import Spec, new
 from martlet.compile.ops import OPS, OTHER, Op
 from martlet.compile.program import Node
-from martlet.compile.rewrite import reachable, rewritten, with_operands
+from martlet.compile.rewrite import reachable, readers, rewritten, with_operands
 
 AFFINE = "affine"  # x @ W + b, with W and b in one array of D + 1 rows
 SLOPES = "affine_gradient"  # [x, 1]ᵀ @ dout: dW and db, one after the other
@@ -35,15 +36,11 @@ OPS[SLOPES] = Op(SLOPES, OTHER, lambda x, dout: new((x.shape[1] + 1, dout.shape[
 
 def folded(outputs: list[Node]) -> list[Node]:
     """The outputs, in which biases are folded into the products before them, and their gradients into those of W."""
-    nodes = reachable(outputs)
-    readers: dict[Node, int] = {}
-    for node in nodes:
-        for parent in node.parents:
-            readers[parent] = readers.get(parent, 0) + 1
+    nodes, reads = reachable(outputs), readers(outputs)
     inputs: set[Node] = set()  # which get a column of ones
     forward: dict[Node, tuple[Node, Node]] = {}
     for node in nodes:
-        found = _biased_product(node, readers)
+        found = _biased_product(node, reads)
         if found is not None:
             forward[node] = found
             inputs.add(found[0])
@@ -55,19 +52,19 @@ def folded(outputs: list[Node]) -> list[Node]:
             x = changes.get(x, x)
             return Node(AFFINE, (x, rewritten([weights], with_operands, changes)[weights]), {}, node.spec, node.place)
         if node.name == PACK:
-            return _with_slopes(node, operands, inputs, changes, readers)
+            return _with_slopes(node, operands, inputs, changes, reads)
         return with_operands(node, operands)
 
     rewritten(nodes, visit, changes)
     return [changes[node] for node in outputs]
 
 
-def _biased_product(node: Node, readers: dict[Node, int]) -> tuple[Node, Node] | None:
+def _biased_product(node: Node, reads: Mapping[Node, int]) -> tuple[Node, Node] | None:
     """x and the array of W with b below it, if a node is x @ W + b with W and b from one block of the state."""
     if node.name != "add" or not all(isinstance(o, Node) for o in node.operands):
         return None
     product, b = node.operands
-    if product.name != "matmul" or readers[product] != 1 or len(product.spec.shape) != 2:
+    if product.name != "matmul" or reads[product] != 1 or len(product.spec.shape) != 2:
         return None
     x, W = product.operands
     if x.spec.size * W.spec.shape[-1] > LARGE or W.spec.dtype.kind != "f" or W.spec.dtype.itemsize < 4:
@@ -99,15 +96,15 @@ def _in_block(part: Node) -> tuple[Node, int, int] | None:
 
 
 def _with_slopes(
-    pack: Node, operands: tuple[Any, ...], inputs: set[Node], changes: dict[Node, Node], readers: dict[Node, int]
+    pack: Node, operands: tuple[Any, ...], inputs: set[Node], changes: dict[Node, Node], reads: Mapping[Node, int]
 ) -> Node:
     """The pack, in which dW = xᵀ @ dout and db = Σ dout, if they stand side by side, are one product."""
     parts, merged = [], False
     i = 0
     while i < len(operands):
         both = pack.operands[i : i + 2]
-        alone = len(both) == 2 and all(readers[part] == 1 for part in both)
-        pair = _slopes_of(*both, inputs) if alone else None
+        alone = len(both) == 2 and all(reads[part] == 1 for part in both)
+        pair = _slopes_of(both[0], both[1], inputs) if alone else None
         if pair is None:
             parts.append(operands[i])
             i += 1

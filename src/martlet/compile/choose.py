@@ -25,6 +25,8 @@ class Compiler(NamedTuple):
 
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
+    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
+    "torch": Compiler("martlet.compile.torch", "TorchStepper", 0),
 }
 
 

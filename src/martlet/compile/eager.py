@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Callable
 from typing import Any
 
-from martlet.backend import Array
+from martlet.backend import Array, backend_of
 from martlet.batches import cut
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -27,7 +27,10 @@ class Stepper:
     words = ""
 
     def shuffle(self, order: Array | None) -> None:
-        """A new epoch: the numbers of all samples in the order in which they come; None is the order they have."""
+        """A new epoch: the numbers of all samples in the order in which they come; None is the order they have.
+
+        The order is NumPy's, as it was drawn, or an array where the data is.
+        """
         raise NotImplementedError
 
     def run(self, first: int, stop: int) -> Any:
@@ -62,22 +65,20 @@ class EagerStepper(Stepper):
     ) -> None:
         self.loss, self.optimizer, self.arrays = loss, optimizer, arrays
         self.size, self.last, self.words = size, last, words
+        self.step: Callable[..., tuple[Any, Any, Array]] = train_step
         self.now: tuple[Any, Any] = model, state
         self.order: Array | None = None
 
     def shuffle(self, order: Array | None) -> None:
-        self.order = order
+        self.order = None if order is None else backend_of(self.arrays[0]).asarray(order)
 
     def run(self, first: int, stop: int) -> list[Array]:
-        (model, state), loss, optimizer, values = self.now, self.loss, self.optimizer, []
-        for batch in self.batches(first, stop):
-            model, state, value = train_step(model, loss, optimizer, state, *batch)
+        (model, state), loss, optimizer, step, values = self.now, self.loss, self.optimizer, self.step, []
+        for batch in cut(self.arrays, self.order, self.size, self.last, first, stop):
+            model, state, value = step(model, loss, optimizer, state, *batch)
             values.append(value)
         self.now = model, state
         return values
-
-    def batches(self, first: int, stop: int) -> Iterable[tuple[Array, ...]]:
-        return cut(self.arrays, self.order, self.size, self.last, first, stop)
 
     def read(self) -> tuple[Any, Any]:
         return self.now

@@ -8,6 +8,7 @@ many short ones.
 from __future__ import annotations
 
 import functools
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -16,11 +17,27 @@ import numpy as np
 from martlet.compile.affine import AFFINE, SLOPES, augmented
 from martlet.compile.labels import PICK
 from martlet.compile.layout import Spec, in_order
-from martlet.compile.lower import Lowering, buffer
+from martlet.compile.lower import Lowering, array_in, buffer
+from martlet.compile.means import MEAN
 from martlet.compile.program import Node
 
 FEW = 32  # columns
 SMALL = 4096  # numbers: up to here a call costs more than its arithmetic
+SPREAD = 2**22  # bytes: up to here a constant may become an array
+
+_constants: weakref.WeakValueDictionary[Any, np.ndarray] = weakref.WeakValueDictionary()
+
+
+def constant(value: Any, dtype: np.dtype, spec: Spec) -> np.ndarray:
+    """An array that holds one number, shared by all who need it, and never written."""
+    key = (repr(value), dtype, spec.shape, spec.strides)
+    found = _constants.get(key)
+    if found is None:
+        found = array_in(buffer(spec.size * dtype.itemsize), spec._replace(dtype=dtype))
+        found[...] = value
+        found.flags.writeable = False
+        _constants[key] = found
+    return found
 
 
 class Fast(Lowering):
@@ -43,21 +60,37 @@ class Fast(Lowering):
         return by_columns(node.spec)
 
     def _ufunc(self, node: Node, operands: list[np.ndarray]) -> None:
-        """A small array and a row or column beside it: copying that out first is quicker than broadcasting."""
-        full = [i for i, x in enumerate(operands) if x.shape == node.spec.shape]
-        rest = [i for i, x in enumerate(operands) if x.size > 1 and i not in full]
-        simple = node.spec.size <= SMALL and len(operands) == 2 and len(full) == len(rest) == 1
-        if not simple or node in self.targets or operands[rest[0]].dtype != node.spec.dtype:
+        if node.name in ("maximum", "minimum"):
+            operands = [
+                x if isinstance(operand, Node) else self._spread(node, x)
+                for operand, x in zip(node.operands, operands, strict=True)
+            ]
+        shorter = self._shorter(node, operands)
+        if shorter is None:
             super()._ufunc(node, operands)
             return
         assert node.op is not None
+        ufunc: Any = node.op.ufunc
         out = self._new(node)
-        self.call(np.copyto, out, operands[rest[0]])
-        operands[rest[0]] = out
+        self.call(np.copyto, out, operands[shorter])
+        operands[shorter] = out
         if node.name in ("maximum", "minimum"):
-            self.call(functools.partial(node.op.ufunc, out=out), *operands)
+            self.call(functools.partial(ufunc, out=out), *operands)
         else:
-            self.call(node.op.ufunc, *operands, out)
+            self.call(ufunc, *operands, out)
+
+    def _spread(self, node: Node, x: np.ndarray) -> np.ndarray:
+        """A number as a whole array of it: the largest of two arrays is two to four times quicker than of one."""
+        fits = node.spec.size > 1 and node.spec.nbytes <= SPREAD
+        return constant(x.item(), x.dtype, self.form(node)) if fits else x
+
+    def _shorter(self, node: Node, operands: list[np.ndarray]) -> int | None:
+        """A row or column beside a small array, if there is one: copying it out first is quicker than broadcasting."""
+        full = [i for i, x in enumerate(operands) if x.shape == node.spec.shape]
+        rest = [i for i, x in enumerate(operands) if x.size > 1 and i not in full]
+        if node.spec.size > SMALL or len(operands) != 2 or not len(full) == len(rest) == 1 or node in self.targets:
+            return None
+        return rest[0] if operands[rest[0]].dtype == node.spec.dtype else None
 
     def _other(self, node: Node) -> None:
         arrays = [self.arrays[parent] for parent in node.parents]
@@ -72,8 +105,17 @@ class Fast(Lowering):
             self.call(np.dot, self.ones[node.parents[0]].T, arrays[1], self._new(node))
         elif node.name == PICK:
             self._pick(node, *arrays)
+        elif node.name == MEAN:
+            self._mean(node, arrays[0])
         else:
             super()._other(node)
+
+    def _mean(self, node: Node, array: np.ndarray) -> None:
+        flat = _in_one_piece(array)
+        if flat is None:
+            flat = np.empty(array.size, array.dtype)
+            self.call(np.copyto, flat.reshape(array.shape), array)
+        self.call(np.dot, np.full(flat.shape, node.settings["share"], flat.dtype), flat, self._new(node))
 
     def _pick(self, node: Node, z: np.ndarray, start: np.ndarray) -> None:
         if not z.T.flags.c_contiguous:

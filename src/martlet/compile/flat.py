@@ -1,4 +1,4 @@
-"""One array for many: parameters, memories and gradients side by side, so that one chain of operations updates them all.
+"""One array for many: parameters, memories and gradients side by side, and one chain of operations updates them all.
 
 An optimizer's rule does the same to every array of a model.  Where the recorded operations say so, the arrays of one
 dtype are laid into one flat array each (all parameters, all velocities, all gradients), and the equal chains over
@@ -29,7 +29,7 @@ OPS["pack"] = Op(
 
 @dataclass(frozen=True)
 class Slot:
-    """One array of the state: which leaf of the model it belongs to ("0.W"), as what ("model", "v"), before and after."""
+    """One array of the state: which leaf of the model it is of ("0.W"), as what ("model", "v"), before and after."""
 
     leaf: str
     role: str

@@ -111,7 +111,7 @@ class Labels:
         if not (is_zero and self._is_one_hot(mask, z.spec.shape)):
             return None
         low, high = self.whole.min(), self.whole.max()
-        return z if 0 <= low and high < z.spec.shape[1] and z.spec.shape == inner.spec.shape else None
+        return z if low >= 0 and high < z.spec.shape[1] and z.spec.shape == inner.spec.shape else None
 
     def _is_one_hot(self, mask: Node, shape: tuple[int, ...]) -> bool:
         """Whether a mask asks which of the classes 0, 1, 2, … a label is."""

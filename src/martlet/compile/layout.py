@@ -29,6 +29,7 @@ class Spec(NamedTuple):
 
     @property
     def nbytes(self) -> int:
+        """How many bytes its numbers take."""
         return self.size * self.dtype.itemsize
 
     @property
@@ -41,9 +42,26 @@ class Spec(NamedTuple):
             expected *= length
         return True
 
+    def lies_as(self, strides: Sequence[int]) -> bool:
+        """Whether these strides lead to the same places: where an axis has one entry, no step is ever taken."""
+        pairs = zip(self.shape, self.strides, strides, strict=True)
+        return self.size == 0 or all(n == 1 or mine == other for n, mine, other in pairs)
+
     def __str__(self) -> str:
-        order = "" if self.strides == row_by_row(self.shape) or not self.dense else ", by columns"
-        return f"{self.dtype.name} {self.shape}{order if self.dense else ', a view'}"
+        if self.lies_as(row_by_row(self.shape)):
+            order = ""
+        elif self.lies_as(row_by_row(self.shape[::-1])[::-1]):
+            order = ", by columns"
+        else:
+            order = ", in another order" if self.dense else ", a view"
+        return f"{self.dtype.name} {self.shape}{order}"
+
+
+def spec_of(array: np.ndarray) -> Spec:
+    """What is to know of an array that does exist.  Raises ValueError where its strides cut numbers in two."""
+    if any(stride % array.itemsize for stride in array.strides):
+        raise ValueError("an array lies in memory at strides that are no multiple of its numbers; copy it first")
+    return Spec(array.shape, array.dtype, tuple(stride // array.itemsize for stride in array.strides))
 
 
 def row_by_row(shape: Sequence[int]) -> tuple[int, ...]:
@@ -77,6 +95,8 @@ def axis_order(shape: Sequence[int], operands: Sequence[Spec]) -> list[int]:
     where two of them disagree, and an axis that an operand repeats or that has one entry says nothing.
     """
     rank = len(shape)
+    if rank < 2:
+        return list(range(rank))
     table = []
     for spec in operands:
         missing = rank - len(spec.shape)
@@ -112,6 +132,38 @@ def _comes_before(axis: int, other: int, table: Sequence[Sequence[int]]) -> bool
 def like(shape: Sequence[int], dtype: np.dtype, operands: Sequence[Spec]) -> Spec:
     """A new array in the order that NumPy gives the result of these operands."""
     return in_order(shape, dtype, axis_order(shape, operands))
+
+
+def copied_order(spec: Spec) -> list[int]:
+    """The axes from the slowest to the fastest in which NumPy lays out the copy of an array, or another like it.
+
+    Here an axis that is repeated has the stride 0, and is the fastest: unlike in ``axis_order``.
+    """
+    axes = list(range(len(spec.shape)))
+    if spec.lies_as(row_by_row(spec.shape)):
+        return axes
+    return sorted(axes, key=lambda axis: -abs(spec.strides[axis]))
+
+
+def copied(spec: Spec, dtype: np.dtype) -> Spec:
+    """A copy of an array in its own order, in some dtype."""
+    return in_order(spec.shape, dtype, copied_order(spec))
+
+
+def joined_order(operands: Sequence[Spec]) -> list[int]:
+    """The axes from the slowest to the fastest in which NumPy lays out arrays that are put together."""
+    order = list(range(len(operands[0].shape)))
+    for i in range(1, len(order)):
+        axis, place = order[i], i
+        for j in range(i - 1, -1, -1):
+            other = order[j]
+            told = [s for s in operands if s.shape[axis] != 1 and s.shape[other] != 1]
+            if told and any(abs(s.strides[axis]) <= abs(s.strides[other]) for s in told):
+                break
+            if told:
+                place = j
+        order.insert(place, order.pop(i))
+    return order
 
 
 def view(spec: Spec, function: Callable[[np.ndarray], np.ndarray]) -> Spec:

@@ -1,17 +1,64 @@
-"""Steps on NumPy: a training step is recorded once for each size of batch, laid out as a plan, and replayed."""
+"""NumPy: a function, or a training step for each size of batch, is recorded once, laid out as a plan, and replayed."""
 
 from __future__ import annotations
 
+import functools
+import threading
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 
 from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan
-from martlet.compile.record import record
+from martlet.compile.recording import record
 from martlet.compile.state import State
+from martlet.compile.structure import forms, structure
 from martlet.step import train_step
-from martlet.tree import named_leaves, rebuild, take_apart
+from martlet.tree import map_leaves, named_leaves, take_apart
+
+PLANS = 64  # that are kept, the last ones that were used
+
+
+def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
+    """A function of trees, tuples and arrays as a plan, with its own results to the last bit.
+
+    It is recorded anew for arguments of another structure.  Raises NotRecordable, with the line, for what cannot be.
+    """
+    lock = threading.Lock()  # a plan has one memory
+
+    @functools.lru_cache(maxsize=PLANS)
+    def plan_for(made: Made) -> Plan:
+        return Plan(record(function, *made.arguments()), [], State({}), exact=True)
+
+    def call(*arguments: Any) -> Any:
+        arrays = take_apart(arguments)[0]
+        with lock:
+            plan = plan_for(Made(arguments, arrays))
+            for place, x in zip(plan.inputs, arrays, strict=True):
+                place[...] = x
+            plan.run()
+            return plan.program.build([x.copy() if x.shape else x[()] for x in plan.outputs])
+
+    return call
+
+
+class Made:
+    """What a plan is made for.  It keeps the arguments only until the plan is there."""
+
+    def __init__(self, arguments: tuple[Any, ...], arrays: list[Any]) -> None:
+        self.key = structure(arguments), forms(arrays)
+        self._arguments = arguments
+
+    def arguments(self) -> tuple[Any, ...]:
+        found, self._arguments = self._arguments, ()
+        return found
+
+    def __hash__(self) -> int:
+        return hash(self.key)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Made) and self.key == other.key
 
 
 class NumpyStepper(Stepper):
@@ -29,6 +76,8 @@ class NumpyStepper(Stepper):
         last: str = "keep",
         how: Any = "auto",
     ) -> None:
+        # Row by row, as the plan keeps them: the step is recorded as it will be taken.
+        model, state = (map_leaves(lambda x: np.array(x, order="C"), tree) for tree in (model, state))
         self.given = model, loss, optimizer, state
         self.arrays = arrays
         self.count = len(arrays[0])
@@ -36,7 +85,7 @@ class NumpyStepper(Stepper):
         values = {f"model.{name}": x for name, x in named_leaves(model).items()}
         values |= {f"state.{name}": x for name, x in named_leaves(state).items()}
         values |= {f"loss.{name}": x for name, x in named_leaves(loss).items()}
-        self.memory = State({name: np.array(x, order="C") for name, x in values.items()})
+        self.memory = State(values)
         self.plan = self._plan(self.size, tables=True)
         rest = self.count % self.size if last == "keep" else 0
         self.short = self._plan(rest, tables=False) if rest else None
@@ -70,11 +119,9 @@ class NumpyStepper(Stepper):
 
     def read(self) -> tuple[Any, Any]:
         model, _, _, state = self.given
-        now = self.memory.read()
-        return (
-            rebuild(model, [now[f"model.{name}"] for name in named_leaves(model)]),
-            rebuild(state, [now[f"state.{name}"] for name in named_leaves(state)]),
-        )
+        now = iter(self.memory.read().values())
+        model, state = (map_leaves(lambda _: next(now), tree) for tree in (model, state))
+        return model, state
 
 
 def carried_of(model: Any, loss: Any, state: Any) -> list[tuple[int, int, str, str]]:

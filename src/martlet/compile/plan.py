@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Container, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,10 +13,23 @@ from martlet.compile.fast import Fast, by_columns
 from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Lowering, array_in, buffer, may_fail
+from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
+from martlet.compile.rewrite import (
+    copy_of,
+    depends_on,
+    reachable,
+    readers,
+    rewritten,
+    share,
+    with_operands,
+    without_gaps,
+)
+from martlet.compile.script import Script
 from martlet.compile.state import State
+
+SMALL = 2**20  # bytes of results
 
 
 class Plan:
@@ -51,7 +63,7 @@ class Plan:
         slots = [Slot(leaf, role, inputs[i], outputs[o]) for i, o, role, leaf in carried]
         slots = [slot for slot in slots if slot.after is not slot.before]
         counters = [] if exact else [slot for slot in slots if only_counts(slot, outputs)]
-        state.counters = {slot.before.settings["name"]: slot.after.operands[1] for slot in counters}
+        state.counts({slot.before.settings["name"]: slot.after.operands[1] for slot in counters})
         written = [slot for slot in slots if slot not in counters]
         blocks, views = merge(written)
         if alone := state.laid_out_otherwise(blocks):
@@ -68,7 +80,7 @@ class Plan:
         if not exact:
             if samples is not None and tables:
                 wanted, made = self._without_labels(wanted, samples)
-            wanted = folded(wanted)
+            wanted = with_means(folded(wanted))
         given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
@@ -125,10 +137,11 @@ class Plan:
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
+        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
+        self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
     def load(self, rows: np.ndarray) -> None:
@@ -136,9 +149,28 @@ class Plan:
         for take, axis, out in self.loads:
             take(rows, axis, out, "clip")
 
+    def _is_small(self, body: list[Node]) -> bool:
+        """Whether the time between the calls counts."""
+        return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
+
+    def _scripted(self) -> Callable[[], None]:
+        """What does not write the state as a script, which may be interrupted; then the rest."""
+        commit = self.calls.commit
+        compute = Script(self.calls.calls[:commit]).function()
+        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
+
+        def run() -> None:
+            compute()
+            write()
+
+        return run
+
+    def __str__(self) -> str:
+        return Script(self.calls.calls).text
+
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
-        self.calls.run()
+        self._run()
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:
@@ -148,8 +180,8 @@ def only_counts(slot: Slot, outputs: list[Node]) -> bool:
         return False
     if before.spec.shape != () or before.spec.dtype.kind != "i":
         return False
-    readers = Counter(parent for node in reachable(outputs) for parent in node.parents)
-    return readers[before] == 1 and readers[after] == 0 and outputs.count(after) == 1 and before not in outputs
+    reads = readers(outputs)
+    return reads[before] == reads[after] == 1
 
 
 def _formed(after: Node, block: Block) -> Node:

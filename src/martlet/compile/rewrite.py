@@ -5,6 +5,7 @@ What nobody reads is dropped, what is computed twice is computed once.  Neither 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Container, Iterable
 from typing import Any
 
@@ -130,6 +131,15 @@ def reachable(outputs: Iterable[Node], known: Container[Node] = ()) -> list[Node
             if node not in known:
                 waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
     return order
+
+
+def readers(outputs: Iterable[Node]) -> Counter[Node]:
+    """How often each node is read by what some results depend on; to be a result counts as well."""
+    outputs = list(outputs)
+    found = Counter(outputs)
+    for node in reachable(outputs):
+        found.update(node.parents)
+    return found
 
 
 def depends_on(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:

@@ -31,6 +31,12 @@ class State:
         """How many steps have been taken."""
         return sys.maxsize - operator.length_hint(self._ahead)
 
+    def counts(self, counters: dict[str, int]) -> None:
+        """These integers grow by so much in each step, and no step writes them."""
+        if self.counters not in ({}, counters):
+            raise ValueError("plans with one state must count the same of it")
+        self.counters = counters
+
     def of(self, block: Block) -> np.ndarray:
         """The memory of a block, with its numbers in it."""
         key = names_of(block)

@@ -1,0 +1,93 @@
+"""Recording: a function is called with arrays that are only described, and every operation on them is written down.
+
+The layers do not know it.  They ask an array for its namespace, as always, and here the namespace takes notes.
+What it cannot note is what depends on numbers: an ``if`` on an array, a shape that follows from values.  That is an
+error which names the line; so is an array that the function did not get as an argument.
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable
+from typing import Any
+
+from martlet.backend import describe, is_array, meet, to_numpy
+from martlet.compile.layout import spec_of
+from martlet.compile.namespace import notes
+from martlet.compile.node import Node
+from martlet.compile.program import Program
+from martlet.compile.recorded import Recorded, refuse_concrete
+from martlet.compile.tape import NotRecordable, tape
+from martlet.tree import Tree, named_leaves, subtrees, take_apart
+
+__all__ = ["NotRecordable", "Program", "leaf_names", "record"]
+
+meet(Recorded, notes, "cpu")  # from here on namespace(x) knows them
+
+
+def record(function: Callable[..., Any], *arguments: Any) -> Program:
+    """The operations that a function of trees and arrays does with these arguments, none of which is carried out.
+
+    The arguments are models, losses, states, tuples, arrays, and what is no array (an optimizer, a number), which is
+    taken as it is.  Of the arrays only the form counts.  Raises NotRecordable, a TypeError, with the line, for what
+    depends on their numbers; and whatever the function itself raises about their shapes.
+    """
+    if not callable(function):
+        raise TypeError(f"record: function must be callable, got {describe(function)}")
+    nodes = tape.start()
+    try:
+        inputs, given = [], []
+        for name, argument in zip(_argument_names(function, arguments), arguments, strict=True):
+            arrays, build = take_apart(argument)
+            made = [_input(x, label) for x, label in zip(arrays, leaf_names(argument, name), strict=True)]
+            inputs += made
+            given.append(build([Recorded(node) for node in made]))
+            tape.names.update(_tree_names(given[-1], name))
+        result = function(*given)
+        arrays, build = take_apart(result)
+        for x in arrays:
+            if type(x) is not Recorded:
+                refuse_concrete(x)
+        return Program(inputs, [*inputs, *nodes], [x.node for x in arrays], build, leaf_names(result, ""))
+    finally:
+        tape.stop()
+
+
+def _input(x: Any, name: str) -> Node:
+    array = to_numpy(x)
+    if array.dtype.kind not in "biufc":
+        raise TypeError(f"record: {name} must hold numbers, got an array of dtype {array.dtype.name}")
+    return Node("input", (), {"name": name}, spec_of(array), "the arguments")
+
+
+def _argument_names(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[str]:
+    try:
+        parameters = list(inspect.signature(function).parameters.values())
+    except (TypeError, ValueError):
+        parameters = []
+    plain = [p.name for p in parameters if p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)]
+    return [plain[i] if i < len(plain) else f"argument {i}" for i in range(len(arguments))]
+
+
+def leaf_names(value: Any, name: str) -> list[str]:
+    """The names of the arrays in a nest of trees and tuples, in the order in which it is taken apart."""
+    if isinstance(value, Tree):
+        return list(named_leaves(value, f"{name}." if name else ""))
+    if isinstance(value, tuple | list):
+        return [label for i, item in enumerate(value) for label in leaf_names(item, f"{name}.{i}" if name else str(i))]
+    return [name] if is_array(value) else []
+
+
+def _tree_names(value: Any, name: str) -> dict[int, str]:
+    """What each layer is called, for whoever asks who wanted an operation."""
+    found: dict[int, str] = {}
+    if isinstance(value, tuple | list):
+        for i, item in enumerate(value):
+            found |= _tree_names(item, f"{name}.{i}" if name else str(i))
+    elif isinstance(value, Tree):
+        found[id(value)] = f"{name} ({type(value).__name__})"
+        for child_name, child in subtrees(value):
+            found |= _tree_names(child, f"layer {child_name}" if name == "model" else f"{name}.{child_name}")
+    elif hasattr(value, "State"):
+        found[id(value)] = f"{name} ({type(value).__name__})"
+    return found
