@@ -132,7 +132,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Recorded, ...]:
     if indexing == "xy" and rank > 1:
         order[:2] = 1, 0
     open_grids = [reshape(x, [-1 if j == i else 1 for j in order]) for i, x in enumerate(map(array_of, arrays))]
-    return tuple(copy_of(x) for x in broadcast_arrays(*open_grids))
+    return tuple(note("copy", x, order="C") for x in broadcast_arrays(*open_grids))
 
 
 # -------------------------------------------------------------------------------------------- made of nothing

@@ -11,6 +11,7 @@ import numpy as np
 
 from martlet.backend import is_array
 from martlet.backend import namespace as namespace_of
+from martlet.compile.layout import row_by_row
 from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, OPS
 from martlet.compile.tape import NotRecordable, line, place, refuse, tape
@@ -88,7 +89,7 @@ class Recorded:
 
     def __getitem__(self, key: Any) -> Recorded:
         if isinstance(key, Recorded) and key.dtype.kind in "iu":
-            return note("take", self, key, axis=0)
+            return _rows(self, key)
         return note("getitem", self, key=_plain_key(key))
 
     def __len__(self) -> int:
@@ -151,6 +152,16 @@ class Recorded:
         if not name.startswith("_") and hasattr(np.ndarray, name):
             refuse(f".{name} is NumPy's own; the standard has namespace(x).{name}(x), or nothing like it")
         raise AttributeError(f"an array of a recording has no {name}")
+
+
+def _rows(x: Recorded, indices: Recorded) -> Recorded:
+    """x[indices], which is take() wherever the two lie in memory alike."""
+    if not x.shape:
+        raise IndexError(f"an array without axes has no rows, at {line()}")
+    spec = OPS["rows"].rule(x.node.spec, indices.node.spec)
+    if spec.lies_as(row_by_row(spec.shape)):
+        return note("take", x, indices, axis=0)
+    return note("rows", x, indices)
 
 
 def _plain_key(key: Any) -> Any:
