@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index as axis_of
 
-from martlet.compile.layout import Spec, axis_order, copied, copied_order, in_order, joined_order, like, new, spec_of, view
+from martlet.compile.layout import (
+    Spec,
+    copied,
+    copied_order,
+    in_order,
+    joined_order,
+    like,
+    new,
+    spec_of,
+    view,
+)
 from martlet.compile.rules import Rule, axes_of, sum_dtype
 
 # ------------------------------------------------------------------------------------------------- views
@@ -74,6 +84,8 @@ def stack(*arrays: Spec, axis: int = 0) -> Spec:
 
 
 def take(x: Spec, indices: Spec, *, axis: int | None = None) -> Spec:
+    if not np.can_cast(indices.dtype, np.intp):
+        raise TypeError(f"indices must be integers, got {indices.dtype.name}")
     if axis is None:
         return new(indices.shape, x.dtype)
     axis = axis_of(axis, len(x.shape))
@@ -82,6 +94,8 @@ def take(x: Spec, indices: Spec, *, axis: int | None = None) -> Spec:
 
 def take_along_axis(x: Spec, indices: Spec, *, axis: int = -1) -> Spec:
     axis = axis_of(axis, len(x.shape))
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"indices must be integers, got {indices.dtype.name}")
     if len(x.shape) != len(indices.shape):
         raise ValueError(f"x has {len(x.shape)} axes and the indices have {len(indices.shape)}")
     rest = [(*s.shape[:axis], 1, *s.shape[axis + 1 :]) for s in (x, indices)]
