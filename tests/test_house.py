@@ -59,6 +59,7 @@ LADDER = [
     ["compile.ops"],
     ["compile.node"],
     ["compile.cost", "compile.tape"],
+    ["compile.drawing"],
     ["compile.program", "compile.recorded"],
     ["compile.noting"],
     ["compile.rearranging"],

@@ -121,8 +121,8 @@ def tile(x: Any, repetitions: tuple[int, ...]) -> Any:
     return np.tile(x, repetitions)
 
 
-def copy(x: Any) -> Any:
-    return x.copy(order="K")
+def copy(x: Any, order: str = "K") -> Any:
+    return x.copy(order=order)
 
 
 def _same_dtype(dtype: np.dtype) -> np.dtype:
@@ -155,7 +155,7 @@ ROWS = [
     Op("all", REDUCTION, reduction(_flag), np.all),
     Op("argmax", REDUCTION, reduction(_index, of_nothing=False, by_rows=True), np.argmax),
     Op("argmin", REDUCTION, reduction(_index, of_nothing=False, by_rows=True), np.argmin),
-    Op("count_nonzero", REDUCTION, reduction(_index), np.count_nonzero),
+    Op("count_nonzero", REDUCTION, rules.count_nonzero, np.count_nonzero),
     Op("matmul", PRODUCT, rules.matmul, np.matmul),
     Op("tensordot", PRODUCT, rules.tensordot, np.tensordot),
     Op("vecdot", PRODUCT, rules.vecdot, np.vecdot),
@@ -179,6 +179,7 @@ ROWS = [
     Op("concat", OTHER, arrangements.concat, concat),
     Op("stack", OTHER, arrangements.stack, stack),
     Op("take", OTHER, arrangements.take, np.take),
+    Op("rows", OTHER, arrangements.rows, operator.getitem),
     Op("take_along_axis", OTHER, arrangements.take_along_axis, np.take_along_axis),
     Op("repeat", OTHER, arrangements.repeat, np.repeat),
     Op("tile", OTHER, arrangements.tile, tile),

@@ -10,7 +10,7 @@ import numpy as np
 
 from martlet.backend import is_array
 from martlet.compile.layout import Spec, copied_order
-from martlet.compile.noting import array_of, astype, copy_of, dtype_of, noted, shape_of
+from martlet.compile.noting import array_of, astype, dtype_of, noted, shape_of
 from martlet.compile.recorded import Recorded, axis_number, note, refuse_concrete
 from martlet.compile.tape import refuse
 
@@ -132,7 +132,7 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Recorded, ...]:
     if indexing == "xy" and rank > 1:
         order[:2] = 1, 0
     open_grids = [reshape(x, [-1 if j == i else 1 for j in order]) for i, x in enumerate(map(array_of, arrays))]
-    return tuple(copy_of(x) for x in broadcast_arrays(*open_grids))
+    return tuple(note("copy", x, order="C") for x in broadcast_arrays(*open_grids))
 
 
 # -------------------------------------------------------------------------------------------- made of nothing
@@ -204,8 +204,16 @@ def _number(value: Any) -> Any:
     return value
 
 
+def _end(value: Any) -> Any:
+    """Where a range begins or ends, or its step: a number that is there."""
+    if type(value) is Recorded or isinstance(value, np.integer):
+        return operator.index(value)
+    return _number(value)
+
+
 @noted
 def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Recorded:
+    start, stop, step = map(_end, (start, stop, step))
     if stop is None:
         start, stop = 0, start
     return note("arange", start=start, stop=stop, step=step, dtype=dtype_of(dtype))
@@ -215,7 +223,14 @@ def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None,
 def linspace(
     start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
 ) -> Recorded:
-    return note("linspace", start=start, stop=stop, num=num, dtype=dtype_of(dtype), endpoint=endpoint)
+    return note(
+        "linspace",
+        start=_end(start),
+        stop=_end(stop),
+        num=operator.index(num),
+        dtype=dtype_of(dtype),
+        endpoint=endpoint,
+    )
 
 
 @noted

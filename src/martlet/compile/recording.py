@@ -17,12 +17,12 @@ from martlet.compile.namespace import notes
 from martlet.compile.node import Node
 from martlet.compile.program import Program
 from martlet.compile.recorded import Recorded, refuse_concrete
-from martlet.compile.tape import NotRecordable, tape
+from martlet.compile.tape import NotRecordable, refuse, tape
 from martlet.tree import Tree, named_leaves, subtrees, take_apart
 
 __all__ = ["NotRecordable", "Program", "leaf_names", "record"]
 
-meet(Recorded, notes, "cpu")  # from here on namespace(x) knows them
+meet(Recorded, notes, "cpu", refuse_concrete)  # from here on namespace(x) knows them
 
 
 def record(function: Callable[..., Any], *arguments: Any) -> Program:
@@ -38,12 +38,14 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     try:
         inputs, given = [], []
         for name, argument in zip(_argument_names(function, arguments), arguments, strict=True):
+            _check_nest(argument, f"the argument {name} is")
             arrays, build = take_apart(argument)
             made = [_input(x, label) for x, label in zip(arrays, leaf_names(argument, name), strict=True)]
             inputs += made
             given.append(build([Recorded(node) for node in made]))
             tape.names.update(_tree_names(given[-1], name))
         result = function(*given)
+        _check_nest(result, "what the function gives back is")
         arrays, build = take_apart(result)
         for x in arrays:
             if type(x) is not Recorded:
@@ -51,6 +53,15 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
         return Program(inputs, [*inputs, *nodes], [x.node for x in arrays], build, leaf_names(result, ""))
     finally:
         tape.stop()
+
+
+def _check_nest(value: Any, what: str) -> None:
+    """Arrays are found in trees, tuples and lists, and nowhere else."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            _check_nest(item, what.removesuffix("is") + "holds")
+    elif isinstance(value, dict | set) and any(map(is_array, value.values() if isinstance(value, dict) else value)):
+        refuse(f"{what} a {type(value).__name__} of arrays; make it a tuple")
 
 
 def _input(x: Any, name: str) -> Node:

@@ -78,12 +78,13 @@ def place() -> str:
 
 
 def line() -> str:
-    """The line of the user's, or else of the library's, that asked for something."""
-    frames = list(_frames())
-    users = [frame for frame in frames if not frame.f_code.co_filename.startswith((LIBRARY, *installed()))]
-    if not frames:
+    """The line of the user's that asked for something: within the function, or else where that is recorded."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, *installed())):
+        frame = frame.f_back
+    frame = frame or next(_frames(), None)  # where all is installed, whoever called
+    if frame is None:
         return "a line that is not known"
-    frame = (users or frames)[0]
     file, number = frame.f_code.co_filename, frame.f_lineno
     return f"{file}:{number}, {linecache.getline(file, number).strip()[:80]!r}"
 
