@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
@@ -66,24 +66,20 @@ class Plan:
         wanted = [*(node for o, node in enumerate(outputs) if o not in taken), *(block.after for block in blocks)]
         new = rewritten(reachable(wanted), with_operands, dict(views))
         wanted = [new[node] for node in wanted]
-        made: dict[Node, Table] = {}
-        if not exact:
-            if samples is not None and tables:
-                wanted, made = self._without_labels(wanted, samples)
-            wanted = with_means(folded(wanted))
+        wanted, made = self._simplified(wanted, samples if tables else None)
         given = {node: filled(node.spec, state.values[node.settings["name"]]) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
 
-    def _without_labels(
-        self, wanted: list[Node], samples: Sequence[np.ndarray]
+    def _simplified(
+        self, wanted: list[Node], samples: Sequence[np.ndarray] | None
     ) -> tuple[list[Node], dict[Node, Table]]:
-        """The program without what follows from labels alone, and the tables of that."""
+        """The program in fewer operations, and the tables that it reads."""
         made: dict[Node, Table] = {}
-        for node, whole in zip(self.data, samples, strict=True):
-            if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
-                wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
-                made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+        if not self.exact:
+            if samples is not None:
+                wanted, made = without_labels(wanted, self.data, samples)
+            wanted = with_means(folded(wanted))
         return wanted, made
 
     def _lay_out_data(self, wanted: list[Node], made: dict[Node, Table], samples: Sequence[np.ndarray] | None) -> None:
@@ -110,14 +106,7 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
-        results = len(wanted) - len(blocks)
-        own: dict[Node, np.ndarray] = {}
-        ends = [own_memory(node, own) for node in wanted[:results]]
-        replaces: dict[Node, Node] = {}
-        for block, node in zip(blocks, wanted[results:], strict=True):
-            after = own_memory(_formed(node, block), own)
-            own[after] = given[block.before] = self.state.of(block)
-            replaces[after] = block.before
+        ends, own, replaces = self._places(wanted, blocks, given)
         nodes = reachable([*ends, *own], set(made))
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
@@ -130,6 +119,21 @@ class Plan:
         self.calls = Calls(lowering.calls, lowering.first_write)
         self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _places(
+        self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], shared: Container[Node] = ()
+    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node]]:
+        """The results; where the state is written, and instead of what.  The numbers of ``shared`` are not written."""
+        results = len(wanted) - len(blocks)
+        own: dict[Node, np.ndarray] = {}
+        ends = [own_memory(node, own) for node in wanted[:results]]
+        replaces: dict[Node, Node] = {}
+        for block, node in zip(blocks, wanted[results:], strict=True):
+            after = _formed(node, block)
+            after = copy_of(after) if after in shared else own_memory(after, own)
+            own[after] = given[block.before] = self.state.of(block)
+            replaces[after] = block.before
+        return ends, own, replaces
 
     def load(self, rows: np.ndarray) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
@@ -159,6 +163,18 @@ class Plan:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
         self._run()
         self.state.steps += 1
+
+
+def without_labels(
+    wanted: list[Node], data: Sequence[Node], samples: Sequence[np.ndarray]
+) -> tuple[list[Node], dict[Node, Table]]:
+    """A program without what follows from labels alone, and the tables of that."""
+    made: dict[Node, Table] = {}
+    for node, whole in zip(data, samples, strict=True):
+        if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
+            wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
+            made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+    return wanted, made
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:

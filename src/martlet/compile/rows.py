@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
 from martlet.compile.layout import Spec, view
+from martlet.compile.means import MEAN
 from martlet.compile.ops import ELEMENTWISE, PRODUCT, REDUCTION, VIEW
 from martlet.compile.program import Node, reduced_axes
 
@@ -277,6 +278,10 @@ def _searchsorted(node: Node, given: Sequence[Rows | None]) -> Found:
     return Found(values)
 
 
+def _share_sum(node: Node, given: Sequence[Rows | None]) -> Found:
+    return Found(None, "add")
+
+
 OTHERS: dict[str, Callable[[Node, Sequence[Rows | None]], Found]] = {
     "take": _take,
     "take_along_axis": _take_along_axis,
@@ -289,4 +294,5 @@ OTHERS: dict[str, Callable[[Node, Sequence[Rows | None]], Found]] = {
     "argsort": _along,
     "cumulative_sum": _along,
     "searchsorted": _searchsorted,
+    MEAN: _share_sum,
 }
