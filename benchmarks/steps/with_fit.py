@@ -15,14 +15,17 @@ LONGER = 3  # than other turns: what counts is a difference of two
 
 
 class Fit(OnBackend):
-    """A call with many epochs minus a call with one, over the steps between: what happens once is not in it."""
+    """A call with many epochs minus a call with one, over the steps between: what happens once is not in it.
+
+    Not "auto", which would not compile for the one epoch, and compiling would be in the difference.
+    """
 
     def __init__(self, name: str, work: Workload) -> None:
         super().__init__(name, work)
         self.each = work.batches
         compiles = "compile" in inspect.signature(mt.fit).parameters
-        self.settings: dict[str, Any] = {"compile": "auto"} if compiles else {}
-        self.words = 'compile="auto"' if compiles else "eager: fit does not compile yet"
+        self.settings: dict[str, Any] = {"compile": True} if compiles else {}
+        self.words = "compile=True" if compiles else "eager: fit does not compile yet"
 
     def fit(self, epochs: int) -> mt.History:
         settings = {"batch_size": self.work.batch, "seed": 0, "last": "drop", "progress": False} | self.settings
