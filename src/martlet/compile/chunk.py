@@ -75,7 +75,7 @@ class ChunkPlan(Plan):
         late = [total for total in split.totals if total not in split.early]
         self.passes = [Pass(self, split, totals, known) for totals in (split.early, late) if totals]
         nodes = self._settled(reachable([*ends, *own], known), known, [*ends, *own])
-        settings = {"given": known, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
+        settings: dict[str, Any] = {"given": known, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         rest = Fast(nodes, **settings)
         self.calls = Calls(rest.calls, rest.first_write)
         self.outputs = [rest.arrays[node] for node in ends]
@@ -204,7 +204,7 @@ class Body:
 
 
 class Sums:
-    """The lanes: for each way of adding, and each dtype, a row of numbers per lane, in which each total has its place."""
+    """The lanes: for each way of adding and each dtype a row of numbers per lane, in which each total has its place."""
 
     def __init__(self, split: Split, totals: Sequence[Node], lanes: int) -> None:
         self.lanes = lanes
@@ -269,5 +269,3 @@ def _sliced(part: Part) -> list[Node]:
 
 def _walk(calls: Iterable[Call]) -> None:
     deque(starmap(call, calls), maxlen=0)
-
-

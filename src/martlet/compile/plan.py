@@ -56,6 +56,7 @@ class Plan:
         tables: bool = True,
     ) -> None:
         self.program, self.state, self.exact = program, state, exact
+        self._scripts = False
         dense = without_gaps(program.nodes)
         inputs = [dense[node] for node in program.inputs]
         shared = share(dense.values())
@@ -128,8 +129,8 @@ class Plan:
         settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
+        self._scripts = self._is_small(body)
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
-        self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
     def _places(
@@ -156,11 +157,20 @@ class Plan:
         """Whether the time between the calls counts."""
         return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
 
-    def _scripted(self) -> Callable[[], None]:
+    @property
+    def calls(self) -> Calls:
+        """What a step is."""
+        return self._calls
+
+    @calls.setter
+    def calls(self, calls: Calls) -> None:
+        self._calls = calls
+        self._run = self._scripted(calls) if self._scripts else calls.run
+
+    def _scripted(self, calls: Calls) -> Callable[[], None]:
         """What does not write the state as a script, which may be interrupted; then the rest."""
-        commit = self.calls.commit
-        compute = Script(self.calls.calls[:commit]).function()
-        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
+        compute = Script(calls.calls[: calls.commit]).function()
+        write = Calls(calls.calls[calls.commit :], 0, self.state.count).run
 
         def run() -> None:
             compute()
