@@ -17,7 +17,7 @@ from recording import faithful
 from martlet.backend import host
 from martlet.backend import namespace as namespace_of
 from martlet.compile.namespace import notes
-from martlet.compile.ops import BINARY, OPS, REDUCTION, SOURCE, UNARY
+from martlet.compile.ops import BINARY, OPS, REDUCTION, ROWS, SOURCE, UNARY
 from martlet.compile.recording import NotRecordable, record
 
 Rng = np.random.Generator
