@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable
 from typing import Any
 
-from martlet.compile.layout import Spec, axis_order, in_order
+from martlet.compile.layout import Spec, new
+from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, OPS, PRODUCT
-from martlet.compile.program import Node
 from martlet.compile.rewrite import depends_on, reachable
 from martlet.compile.rows import Found, NeedsWholeBatch, Rows, refuse, reshaped, rule
 
-UNIFORM = ("zeros", "ones", "empty", "full")  # sources that are the same everywhere
+UNIFORM = ("zeros", "ones", "full")  # sources that are the same everywhere
 
 
 class Split:
@@ -84,7 +84,7 @@ def shortened(shape: tuple[int, ...], rows: Rows, count: int) -> tuple[int, ...]
 class Part:
     """The operations that make some totals of a number of rows.
 
-    nodes: in their order, with all that they read.  data: the inputs of the step, and the nodes that stand for the rows
+    nodes: in their order.  data: the inputs of the step, and the nodes that stand for the rows
     of them.  slices: the nodes that stand for rows of other values: (value, where its rows are, node).  whole: the
     values of the step that are read as they are.  totals: those of the step, and the nodes that make this part's share.
     """
@@ -100,9 +100,10 @@ class Part:
             if node in split.found or node in split.rows:
                 self._made[node] = self._make(node)
         self.totals = {total: self._made[total] for total in wanted}
-        self.nodes = reachable(self.totals.values())
         own = {*self._made.values(), *self._sliced.values()}
-        self.whole = [node for node in self.nodes if node not in own]
+        self.nodes = [node for node in reachable(self.totals.values()) if node in own]
+        read = dict.fromkeys(parent for node in self.nodes for parent in node.parents)
+        self.whole = [node for node in read if node not in own]
 
     def _make(self, node: Node) -> Node:
         split = self.split
@@ -135,8 +136,7 @@ class Part:
         return Node(name, operands, settings, spec, node.place)
 
     def _input(self, node: Node, rows: Rows) -> Node:
-        shape = shortened(node.spec.shape, rows, self.count)
-        spec = in_order(shape, node.spec.dtype, axis_order(node.spec.shape, [node.spec]))
+        spec = new(shortened(node.spec.shape, rows, self.count), node.spec.dtype)
         return Node("input", (), {"name": node.settings.get("name", f"rows of {node.name}")}, spec, node.place)
 
     def _slice(self, node: Node, rows: Rows) -> Node:

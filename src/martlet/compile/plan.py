@@ -68,24 +68,20 @@ class Plan:
         wanted = [*(node for o, node in enumerate(outputs) if o not in taken), *(block.after for block in blocks)]
         new = rewritten(reachable(wanted), with_operands, dict(views))
         wanted = [new[node] for node in wanted]
-        made: dict[Node, Table] = {}
-        if not exact:
-            if samples is not None and tables:
-                wanted, made = self._without_labels(wanted, samples)
-            wanted = with_means(folded(wanted))
+        wanted, made = self._simplified(wanted, samples if tables else None)
         given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
 
-    def _without_labels(
-        self, wanted: list[Node], samples: Sequence[np.ndarray]
+    def _simplified(
+        self, wanted: list[Node], samples: Sequence[np.ndarray] | None
     ) -> tuple[list[Node], dict[Node, Table]]:
-        """The program without what follows from labels alone, and the tables of that."""
+        """The program in fewer operations, and the tables that it reads."""
         made: dict[Node, Table] = {}
-        for node, whole in zip(self.data, samples, strict=True):
-            if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
-                wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
-                made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+        if not self.exact:
+            if samples is not None:
+                wanted, made = without_labels(wanted, self.data, samples)
+            wanted = with_means(folded(wanted))
         return wanted, made
 
     def _lay_out_data(self, wanted: list[Node], made: dict[Node, Table], samples: Sequence[np.ndarray] | None) -> None:
@@ -112,18 +108,7 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
-        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
-        before_risks = reachable(risky, set(made))
-        results = len(wanted) - len(blocks)
-        own: dict[Node, np.ndarray] = {}
-        ends = [own_memory(node, own) for node in wanted[:results]]
-        replaces: dict[Node, Node] = {}
-        for block, node in zip(blocks, wanted[results:], strict=True):
-            after = own_memory(_formed(node, block), {*own, *before_risks})
-            own[after] = given[block.before] = self.state.of(block)
-            replaces[after] = block.before
-        # The state last: what may fail has not failed by then, and what is read before is not in its way.
-        nodes = reachable([*risky, *ends, *own], set(made))
+        ends, own, replaces, nodes = self._in_order(wanted, blocks, given, set(made))
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
@@ -135,6 +120,32 @@ class Plan:
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
         self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _in_order(
+        self,
+        wanted: list[Node],
+        blocks: list[Block],
+        given: dict[Node, np.ndarray],
+        known: set[Node],
+        shared: Container[Node] = (),
+    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node], list[Node]]:
+        """The results; where the state is written, and instead of what; and all nodes up to those that are known.
+
+        The numbers of ``shared`` are not those that are written into the state, but copied.
+        """
+        risky = [node for node in reachable(wanted, known) if may_fail(node)]
+        before_risks = reachable(risky, known)
+        results = len(wanted) - len(blocks)
+        own: dict[Node, np.ndarray] = {}
+        ends = [own_memory(node, own) for node in wanted[:results]]
+        replaces: dict[Node, Node] = {}
+        for block, node in zip(blocks, wanted[results:], strict=True):
+            after = _formed(node, block)
+            after = copy_of(after) if after in shared else own_memory(after, {*own, *before_risks})
+            own[after] = given[block.before] = self.state.of(block)
+            replaces[after] = block.before
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        return ends, own, replaces, reachable([*risky, *ends, *own], known)
 
     def load(self, rows: np.ndarray) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
@@ -163,6 +174,18 @@ class Plan:
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
         self._run()
+
+
+def without_labels(
+    wanted: list[Node], data: Sequence[Node], samples: Sequence[np.ndarray]
+) -> tuple[list[Node], dict[Node, Table]]:
+    """A program without what follows from labels alone, and the tables of that."""
+    made: dict[Node, Table] = {}
+    for node, whole in zip(data, samples, strict=True):
+        if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
+            wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
+            made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+    return wanted, made
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:
