@@ -24,14 +24,9 @@ from martlet.compile.labels import Table
 from martlet.compile.layout import new
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.means import with_means
-<<<<<<< HEAD
-from martlet.compile.plan import Plan, own_memory, without_labels
-from martlet.compile.program import Node, Program
-=======
 from martlet.compile.node import Node
 from martlet.compile.plan import Plan, own_memory, without_labels
 from martlet.compile.program import Program
->>>>>>> chunk
 from martlet.compile.rewrite import depends_on, reachable
 from martlet.compile.rows import Rows
 from martlet.compile.state import State
@@ -75,17 +70,6 @@ class ChunkPlan(Plan):
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         moving = [block.before for block in blocks]
         split = Split(wanted, self.data, moving)
-<<<<<<< HEAD
-        ends, own, replaces = self._places(wanted, blocks, given, set(split.totals))
-        known = dict(given)
-        self.changing = set(moving)
-        late = [total for total in split.totals if total not in split.early]
-        self.passes = [Pass(self, split, totals, known) for totals in (split.early, late) if totals]
-        nodes = self._settled(reachable([*ends, *own], known), known, [*ends, *own])
-        settings: dict[str, Any] = {"given": known, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
-        rest = Fast(nodes, **settings)
-        self.calls = Calls(rest.calls, rest.first_write)
-=======
         known = given | {block.before: self.state.of(block) for block in blocks}
         self.changing = set(moving)
         late = [total for total in split.totals if total not in split.early]
@@ -95,7 +79,6 @@ class ChunkPlan(Plan):
         nodes = self._settled(nodes, known, own)
         rest = Fast(nodes, given=known, targets=own, replaces=replaces, keep=[*ends, *own])
         self.calls = Calls(rest.calls, rest.first_write, self.state.count)
->>>>>>> chunk
         self.outputs = [rest.arrays[node] for node in ends]
         self._run = self._run_chunks
 
@@ -222,11 +205,7 @@ class Body:
 
 
 class Sums:
-<<<<<<< HEAD
-    """The lanes: for each way of adding and each dtype a row of numbers per lane, in which each total has its place."""
-=======
     """The lanes: for each way of adding, and each dtype, a row of numbers per lane, with a place for each total."""
->>>>>>> chunk
 
     def __init__(self, split: Split, totals: Sequence[Node], lanes: int) -> None:
         self.lanes = lanes

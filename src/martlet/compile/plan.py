@@ -117,14 +117,7 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
-<<<<<<< HEAD
-        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
-        ends, own, replaces = self._places(wanted, blocks, given, reachable(risky, set(made)))
-        # The state last: what may fail has not failed by then, and what is read before is not in its way.
-        nodes = reachable([*risky, *ends, *own], set(made))
-=======
         ends, own, replaces, nodes = self._in_order(wanted, blocks, given, set(made))
->>>>>>> chunk
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
@@ -137,12 +130,6 @@ class Plan:
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
 
-<<<<<<< HEAD
-    def _places(
-        self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], shared: Container[Node] = ()
-    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node]]:
-        """The results; where the state is written, and instead of what.  The numbers of ``shared`` are not written."""
-=======
     def _in_order(
         self,
         wanted: list[Node],
@@ -157,25 +144,17 @@ class Plan:
         """
         risky = [node for node in reachable(wanted, known) if may_fail(node)]
         before_risks = reachable(risky, known)
->>>>>>> chunk
         results = len(wanted) - len(blocks)
         own: dict[Node, np.ndarray] = {}
         ends = [own_memory(node, own) for node in wanted[:results]]
         replaces: dict[Node, Node] = {}
         for block, node in zip(blocks, wanted[results:], strict=True):
             after = _formed(node, block)
-<<<<<<< HEAD
-            after = copy_of(after) if after in shared else own_memory(after, own)
-            own[after] = given[block.before] = self.state.of(block)
-            replaces[after] = block.before
-        return ends, own, replaces
-=======
             after = copy_of(after) if after in shared else own_memory(after, {*own, *before_risks})
             own[after] = given[block.before] = self.state.of(block)
             replaces[after] = block.before
         # The state last: what may fail has not failed by then, and what is read before is not in its way.
         return ends, own, replaces, reachable([*risky, *ends, *own], known)
->>>>>>> chunk
 
     def load(self, rows: np.ndarray) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
