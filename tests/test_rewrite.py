@@ -11,7 +11,7 @@ from planned import assert_same_bits
 
 import martlet as mt
 from martlet.compile.program import Node
-from martlet.compile.record import record
+from martlet.compile.recording import record
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
 
 X = np.random.default_rng(1).standard_normal((4, 4))
