@@ -9,7 +9,7 @@ import numpy as np
 
 from martlet.backend import is_array
 from martlet.compile.layout import Spec, spec_of
-from martlet.compile.record import Program, record
+from martlet.compile.recording import Program, record
 from martlet.tree import take_apart
 
 

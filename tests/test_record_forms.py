@@ -18,7 +18,7 @@ from martlet.backend import host
 from martlet.backend import namespace as namespace_of
 from martlet.compile.namespace import notes
 from martlet.compile.ops import BINARY, OPS, REDUCTION, SOURCE, UNARY
-from martlet.compile.record import NotRecordable, record
+from martlet.compile.recording import NotRecordable, record
 
 Rng = np.random.Generator
 Call = tuple[Callable[..., Any], list[np.ndarray]]  # of a namespace and arrays, and the arrays

@@ -50,21 +50,22 @@ def batches(
     if rng is not None:
         check_generator("batches", rng, "permutation")
     arrays = (x, t) if weight is None else (x, t, weight)
-    return cut(arrays, draw_order(x, rng), batch_size, last)
+    order = draw_order(x, rng)
+    return cut(arrays, None if order is None else backend_of(x).asarray(order), batch_size, last)
 
 
-def draw_order(x: Array, rng: np.random.Generator | None) -> Array | None:
-    """An order of the samples, drawn on the host and brought to where x is; None is the order they have."""
-    return None if rng is None else backend_of(x).asarray(rng.permutation(x.shape[0]))
+def draw_order(x: Array, rng: np.random.Generator | None) -> np.ndarray | None:
+    """An order of the samples, drawn on the host; None is the order they have."""
+    return None if rng is None else rng.permutation(x.shape[0])
 
 
 def cut(
-    arrays: tuple[Array, ...], order: Array | None, size: int, last: str, first: int = 0
+    arrays: tuple[Array, ...], order: Array | None, size: int, last: str, first: int = 0, end: int | None = None
 ) -> Iterator[tuple[Array, ...]]:
-    """The mini-batches of one epoch in the given order, from batch number ``first`` on."""
+    """The mini-batches of one epoch in the given order, from number ``first`` on and, if given, before ``end``."""
     count = arrays[0].shape[0]
     stop = count - count % size if last == "drop" else count
-    for start in range(first * size, stop, size):
+    for start in range(first * size, stop if end is None else min(stop, end * size), size):
         rows = slice(start, min(start + size, stop))
         if order is None:
             yield tuple(a[rows, ...] for a in arrays)

@@ -16,9 +16,10 @@ class History:
     loss: the mean loss of the epoch's batches, each measured before its step and counted by its samples
     (with sample weights, by their weight; with reduction="sum" it is the sum).  validation_loss,
     metrics, validation_metrics: measured after the epoch's last step.  seconds: the time that the
-    epoch's steps took.  state: the optimizer's, after the last step of the model that was given back.
-    best_epoch: with early stopping, the epoch (from 1) that the model is from.  stopped: why the run ended
-    before its last epoch, or "".
+    epoch's steps took; of short epochs that nobody looks between, the mean of those taken together.
+    state: the optimizer's, after the last step of the model that was given back.  best_epoch: with early
+    stopping, the epoch (from 1) that the model is from.  stopped: why the run ended before its last epoch,
+    or "".  compiled: how its steps were taken, in words; it is not kept in checkpoints.
     """
 
     loss: list[float] = field(default_factory=list)
@@ -28,24 +29,26 @@ class History:
     seconds: list[float] = field(default_factory=list)
     best_epoch: int | None = None
     stopped: str = ""
+    compiled: str = ""
     state: Any = field(default=None, repr=False)
 
     def longer(
-        self, loss: float, seconds: float, here: dict[str, float], there: dict[str, float], state: Any
+        self, losses: list[float], seconds: float, here: dict[str, float], there: dict[str, float], state: Any
     ) -> History:
-        """The history after one more epoch: another one, so that an epoch is entered as a whole or not at all.
+        """The history after some more epochs of so many seconds each: another one, so that they are entered as a whole.
 
-        here: the metrics of the data; there: the loss and the metrics of the validation data, if there is any.
+        here: the metrics of the data; there: the loss and the metrics of the validation data, if there is any:
+        with either it is one epoch.
         """
         there = dict(there)
         held_out = [there.pop("loss")] if there else []
         return replace(
             self,
-            loss=[*self.loss, loss],
+            loss=[*self.loss, *losses],
             validation_loss=[*self.validation_loss, *held_out],
             metrics=_longer(self.metrics, here),
             validation_metrics=_longer(self.validation_metrics, there),
-            seconds=[*self.seconds, seconds],
+            seconds=[*self.seconds, *[seconds] * len(losses)],
             state=state,
         )
 
@@ -59,6 +62,7 @@ class History:
             seconds=list(self.seconds),
             best_epoch=self.best_epoch,
             stopped=self.stopped,
+            compiled=self.compiled,
             state=copied(self.state),
         )
 

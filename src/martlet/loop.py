@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import math
+import sys
 import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from itertools import chain
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from martlet.backend import Array, describe
+from martlet.backend import Array, backend_of, describe, host, to_numpy
 from martlet.batches import cut, draw_order, place_data
 from martlet.checkpoint import Run
+from martlet.compile import Stepper, stepper
 from martlet.diagnosis import NotFinite, all_finite, explain
 from martlet.evaluation import METRICS, Metric, apply, measure
 from martlet.layer import Layer
 from martlet.loss import Loss
-from martlet.progress import LossLog
+from martlet.progress import mean_loss, to_floats
 from martlet.step import train_step
 from martlet.tree import leaves, named_leaves
 
 if TYPE_CHECKING:
     import numpy as np
+
+AT_A_TIME = 1000  # steps, after which the losses are read
+SAMPLES = 1_000_000  # whose order is remembered, in several short epochs together, until the losses are read
 
 
 class Loop:
@@ -42,8 +49,10 @@ class Loop:
         if last == "drop" and self.count < size:
             raise ValueError(f'fit: last="drop" leaves no batch: batch_size={size} is more than {self.count} samples')
         self.steps = self.count // size if last == "drop" else -(-self.count // size)
+        self.shares = [float(min(size, self.count - i * size)) for i in range(self.steps)]  # of an epoch's loss
         self.held_out: tuple[Any, ...] | None = None
         self.watched: Callable[[Any], Iterable[Array]] = leaves
+        self.stepper: Stepper | None = None
 
     def check(self, now: Run, validation: Any) -> None:
         """Find out now what would go wrong in the midst of the first epoch."""
@@ -85,36 +94,93 @@ class Loop:
         """A step with so many samples, for nothing but its use of memory."""
         train_step(now.model, now.loss, now.optimizer, now.state, *(a[:rows, ...] for a in self.arrays))  # type: ignore[arg-type]
 
-    def epoch(self, now: Run, bar: Any) -> Run:
-        """The run after one more epoch, which is entered into the history."""
-        model, state, loss, optimizer, history = now.model, now.state, now.loss, now.optimizer, now.history
-        assert loss is not None
-        assert optimizer is not None
-        order = draw_order(self.arrays[0], self.rng if self.shuffle else None)
-        start = time.perf_counter()
-        log = LossLog(loss.reduction)
-        read, known_good = 0, (model, state)
-        for step, batch in enumerate(self.batches(order), start=1):
-            model, state, value = train_step(model, loss, optimizer, state, *batch)
-            if log.add(value, batch) or step == self.steps:
-                values = log.read()
-                if not (all(map(math.isfinite, values)) and all_finite(self.watched(model))):
-                    found = explain(*known_good, loss, optimizer, self.batches(order, read))
-                    past = replace(history.copy(), state=found.state)
-                    raise NotFinite(now.epoch + 1, read + found.step, found.layer, found.what, found.model, past)
-                bar.update(len(values))
-                read, known_good = step, (model, state)
-        mean, seconds = log.result(), time.perf_counter() - start
-        bar.set_postfix(loss=f"{mean:.4g}")
+    def begin(self, now: Run, epochs: int, how: Any, bar: Any) -> None:
+        """Choose how the steps of the epochs that are left will be taken, and say so."""
+        assert now.loss is not None
+        assert now.optimizer is not None
+        settings = {"size": self.size, "last": self.last, "how": how, "steps": epochs * self.steps}
+        self.stepper = stepper(now.model, now.loss, now.optimizer, now.state, self.arrays, **settings)
+        now.history.compiled = words = self.stepper.words
+        logging.getLogger("martlet").info("fit: %s", words)
+        bar.write(words, file=sys.stderr)
+
+    def epochs(self, now: Run, bar: Any, most: int) -> Run:
+        """The run after one more epoch or, of short ones, several, at most so many, all entered into the history.
+
+        However they are cut, the losses are read a thousand at a time.
+        """
+        assert self.stepper is not None
+        several = max(1, min(most, AT_A_TIME // self.steps, SAMPLES // self.count))
+        orders = [draw_order(self.arrays[0], self.rng if self.shuffle else None) for _ in range(several)]
+        model, state, start = now.model, now.state, time.perf_counter()
+        losses: list[list[float]] = []
+        self.stepper.go_on_from(model, state)
+        if self.steps <= AT_A_TIME:
+            model, state, losses = self.look(now, model, state, [Stretch(order, 0, self.steps) for order in orders])
+            bar.update(several * self.steps)
+        else:
+            for first in range(0, self.steps, AT_A_TIME):
+                stretch = Stretch(orders[0], first, min(first + AT_A_TIME, self.steps))
+                model, state, (found,) = self.look(now, model, state, [stretch])
+                losses = [[*(losses[0] if losses else []), *found]]
+                bar.update(len(found))
+        means = [self.mean(now, *pair) for pair in zip(orders, losses, strict=True)]
+        seconds = (time.perf_counter() - start) / several
+        bar.set_postfix(loss=f"{means[-1]:.4g}")
         here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
         there = {}
         if self.held_out is not None:
-            there = measure("fit: validation", model, loss, self.metrics, *self.held_out)
-        history = history.longer(mean, seconds, here, there, state)
-        return replace(now, model=model, state=state, history=history, epoch=now.epoch + 1)
+            there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out)
+        history = now.history.longer(means, seconds, here, there, state)
+        return replace(now, model=model, state=state, history=history, epoch=now.epoch + several)
 
-    def batches(self, order: Array | None, first: int = 0) -> Iterable[tuple[Array, ...]]:
-        return cut(self.arrays, order, self.size, self.last, first)
+    def look(self, now: Run, model: Any, state: Any, stretches: list[Stretch]) -> tuple[Any, Any, list[list[float]]]:
+        """Take the steps of some stretches, and then look at what came of them: model, state, and the losses of each.
+
+        model, state: as they are now.  Raises NotFinite, with the epochs that were finished before in its history.
+        """
+        assert self.stepper is not None
+        losses = []
+        for order, first, stop in stretches:
+            if first == 0:
+                self.stepper.shuffle(order)
+            losses.append(self.stepper.run(first, stop))
+        values = [to_floats(numbers) for numbers in losses]
+        after, state_after = self.stepper.read()
+        if all(all(map(math.isfinite, some)) for some in values) and all_finite(self.watched(after)):
+            return after, state_after, values
+        found = explain(model, state, now.loss, now.optimizer, chain.from_iterable(map(self.batches, stretches)))  # type: ignore[arg-type]
+        left, finished = found.step, 0
+        while left > len(values[finished]):
+            left -= len(values[finished])
+            finished += 1
+        means = [self.mean(now, s.order, some) for s, some in zip(stretches[:finished], values, strict=False)]
+        past = now.history.longer(means, 0.0, {}, {}, found.state).copy()
+        epoch, step = now.epoch + finished + 1, stretches[finished].first + left
+        raise NotFinite(epoch, step, found.layer, found.what, found.model, past)
+
+    def mean(self, now: Run, order: np.ndarray | None, losses: list[float]) -> float:
+        """The loss of an epoch, in which each batch counts by its samples or, where these have weights, their sum."""
+        assert now.loss is not None
+        shares = self.shares
+        if len(self.arrays) == 3:
+            weight = host.astype(to_numpy(self.arrays[2]), host.float64)
+            weight = weight if order is None else weight[order]
+            shares = [float(host.sum(weight[i * self.size : (i + 1) * self.size])) for i in range(self.steps)]
+        return mean_loss(losses, shares, now.loss.reduction)
+
+    def batches(self, stretch: Stretch) -> Iterable[tuple[Array, ...]]:
+        order, x = stretch.order, self.arrays[0]
+        order = None if order is None else backend_of(x).asarray(order)
+        return cut(self.arrays, order, self.size, self.last, stretch.first, stretch.stop)
+
+
+class Stretch(NamedTuple):
+    """Some batches of an epoch, from number ``first`` on and before ``stop``, with the samples in this order."""
+
+    order: np.ndarray | None
+    first: int
+    stop: int
 
 
 def shapes(arrays: Iterable[Any]) -> tuple[Any, ...]:

@@ -1,4 +1,4 @@
-"""What a training run says of itself: its losses, read from the device now and then, and a bar."""
+"""What a training run says of itself: its losses, and a bar."""
 
 from __future__ import annotations
 
@@ -6,50 +6,26 @@ import math
 import sys
 from typing import Any
 
-from martlet.backend import Array, namespace, to_numpy
-from martlet.functions import wide
+from martlet.backend import Array, host, namespace, to_numpy
 
 
-class LossLog:
-    """The losses of an epoch.  They stay on their device and are read a thousand at a time."""
-
-    def __init__(self, reduction: str) -> None:
-        self.reduction = reduction
-        self.waiting: list[tuple[Array, Array | float]] = []
-        self.sum = self.count = 0.0
-        self.unit = 1.0  # of the sum: losses that are numbers may add up to none
-
-    def add(self, value: Array, batch: tuple[Array, ...]) -> bool:
-        """Note a batch's loss; True when it is time to read."""
-        share: Array | float = float(batch[0].shape[0])
-        if len(batch) == 3:
-            share = namespace(batch[2]).sum(wide(batch[2]))
-        self.waiting.append((value, 1.0 if self.reduction == "sum" else share))
-        return len(self.waiting) >= 1000
-
-    def read(self) -> list[float]:
-        """Bring the waiting losses to the host in one transfer, count them, and give them back."""
-        values = _to_floats([value for value, _ in self.waiting])
-        shares = _to_floats([share for _, share in self.waiting])
-        if all(map(math.isfinite, values)):  # else there is no sum, and the run is about to end
-            if self.unit == 1.0 and max(map(abs, values), default=0.0) > 1e150:
-                self.unit = 2.0**600  # a power of two, which rounds nothing
-                self.sum /= self.unit
-            self.sum += math.fsum(value / self.unit * share for value, share in zip(values, shares, strict=True))
-            self.count += math.fsum(shares)
-        self.waiting = []
-        return values
-
-    def result(self) -> float:
-        """The mean loss, counted by samples; with reduction="sum", the sum."""
-        return self.unit * (self.sum if self.reduction == "sum" else self.sum / self.count)
+def mean_loss(values: list[float], shares: list[float], reduction: str) -> float:
+    """The mean of an epoch's losses, all of them finite, counted by their shares; with reduction="sum", the sum."""
+    if reduction == "sum":
+        shares = [1.0] * len(values)
+    unit = 2.0**600 if max(map(abs, values)) > 1e150 else 1.0  # a power of two, which rounds nothing
+    total = math.fsum(value / unit * share for value, share in zip(values, shares, strict=True))
+    return unit * (total if reduction == "sum" else total / math.fsum(shares))
 
 
-def _to_floats(numbers: list[Array | float]) -> list[float]:
-    if not numbers or isinstance(numbers[0], float):
-        return numbers
-    xp = namespace(numbers[0])
-    return [float(x) for x in to_numpy(xp.stack([xp.asarray(number) for number in numbers]))]
+def to_floats(numbers: Array | list[Array]) -> list[float]:
+    """Numbers of a device, an array of them or a list of arrays (), brought to the host in one transfer."""
+    if isinstance(numbers, list):
+        if all(namespace(number) is host for number in numbers):
+            return list(map(float, numbers))
+        numbers = namespace(numbers[0]).stack(numbers)
+    found: list[float] = to_numpy(numbers).tolist()
+    return found
 
 
 class NoBar:
@@ -65,6 +41,9 @@ class NoBar:
         pass
 
     def set_postfix(self, **words: str) -> None:
+        pass
+
+    def write(self, words: str, file: Any) -> None:
         pass
 
 

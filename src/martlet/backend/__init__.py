@@ -7,6 +7,7 @@ devices, bringing arrays in and out, and waiting for a device that works asynchr
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, field
 from types import ModuleType
@@ -39,6 +40,7 @@ __all__ = [
     "as_backend",
     "available_backends",
     "backend_of",
+    "compilers",
     "describe",
     "device_name",
     "device_of",
@@ -57,6 +59,11 @@ __all__ = [
     "survey",
     "to_numpy",
 ]
+
+Function = Callable[..., Any]
+
+compilers: list[Callable[[Backend, Function, Any], Function]] = []
+"""Where ``martlet.compile``, which is above this, enters what ``Backend.compile`` asks."""
 
 
 @dataclass(frozen=True)
@@ -153,6 +160,18 @@ class Backend:
     def active(self) -> AbstractContextManager[Any]:
         """Within this context the library computes on this backend's device, where it has a current one."""
         return self.lib.active(self.device)
+
+    def compile(self, function: Function, how: Any = "auto") -> Function:
+        """A function of the same arguments and results that this library computes faster, where it can.
+
+        ``function`` is a pure one of trees, arrays, tuples and None; whatever else it is given is part of the
+        program, and another program is made for another value.  JAX: its ``jit``.  NumPy: recorded once and
+        replayed.  PyTorch: its own eager operations, or ``torch.compile`` with ``how=True``.  Elsewhere, and
+        with ``how=False``, it is the function itself.  Nothing of what it is given is written to.
+        """
+        for compiler in compilers:
+            function = compiler(self, function, how)
+        return function
 
     def synchronize(self, *arrays: Array) -> None:
         """Wait until these arrays hold their values: what a stopwatch calls before it reads the time."""

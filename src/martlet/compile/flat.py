@@ -1,4 +1,4 @@
-"""One array for many: parameters, memories and gradients side by side, so that one chain of operations updates them all.
+"""One array for many: parameters, memories and gradients side by side, and one chain of operations updates them all.
 
 An optimizer's rule does the same to every array of a model.  Where the recorded operations say so, the arrays of one
 dtype are laid into one flat array each (all parameters, all velocities, all gradients), and the equal chains over
@@ -8,7 +8,7 @@ them become one chain.  An element is computed from the same numbers by the same
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Sequence
+from collections.abc import Container, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -29,7 +29,7 @@ OPS["pack"] = Op(
 
 @dataclass(frozen=True)
 class Slot:
-    """One array of the state: which leaf of the model it belongs to ("0.W"), as what ("model", "v"), before and after."""
+    """One array of the state: which leaf of the model it is of ("0.W"), as what ("model", "v"), before and after."""
 
     leaf: str
     role: str
@@ -50,18 +50,19 @@ class Block:
         return [0, *itertools.accumulate(slot.before.spec.size for slot in self.slots)]
 
 
-class _Unlike(Exception):
-    """An array that is neither the leaf's own nor shared by all leaves."""
+def merge(slots: Sequence[Slot], alone: Container[str] = ()) -> tuple[list[Block], dict[Node, Node]]:
+    """The blocks of a state, and what its old nodes become: a leaf before the step is a view of its block.
 
-
-def merge(slots: Sequence[Slot]) -> tuple[list[Block], dict[Node, Node]]:
-    """The blocks of a state, and what its old nodes become: a leaf before the step is a view of its block."""
+    alone: leaves whose arrays stay by themselves.
+    """
     by_leaf: dict[str, list[Slot]] = {}
     for slot in slots:
         by_leaf.setdefault(slot.leaf, []).append(slot)
     groups: dict[Any, list[list[Slot]]] = {}
+    table: dict[Any, Any] = {}
     for name, members in by_leaf.items():
-        groups.setdefault(_kind(members) or name, []).append(members)
+        kind = None if name in alone else _kind(members, table)
+        groups.setdefault(kind or name, []).append(members)
     blocks: list[Block] = []
     views: dict[Node, Node] = {}
     for group in groups.values():
@@ -72,45 +73,49 @@ def merge(slots: Sequence[Slot]) -> tuple[list[Block], dict[Node, Node]]:
     return blocks, views
 
 
-def _kind(members: list[Slot]) -> Any:
+def _kind(members: list[Slot], table: dict[Any, Any]) -> Any:
     """What is done to a leaf, in a form that is equal for leaves to which the same is done; None if it stays alone."""
     shape = members[0].before.spec.shape
-    if shape == () or any(slot.before.spec.shape != shape for slot in members):
+    if shape == () or any(node.spec.shape != shape for slot in members for node in (slot.before, slot.after)):
         return None
     if any(slot.before.spec.strides != row_by_row(shape) or slot.after is slot.before for slot in members):
         return None
     own = {slot.before: slot.role for slot in members}
-    memory: dict[Node, Any] = {}
-    try:
-        return tuple(
-            (slot.role, slot.before.spec.dtype, _signature(slot.after, shape, own, memory)) for slot in members
-        )
-    except _Unlike:
-        return None
+    signs = _signs([slot.after for slot in members], shape, own, table)
+    return tuple((slot.role, slot.before.spec.dtype, signs[slot.after]) for slot in members)
 
 
-def _signature(node: Any, shape: tuple[int, ...], own: dict[Node, str], memory: dict[Node, Any]) -> Any:
-    if not isinstance(node, Node):
-        return type(node), repr(node)
-    if node in own:
-        return "own", own[node]
-    if node.spec.shape == ():
-        return "shared", id(node)
-    if node.spec.shape != shape:
-        raise _Unlike
-    if node not in memory:
-        memory[node] = _operation(node, shape, own, memory)
-    return memory[node]
+def _signs(afters: list[Node], shape: tuple[int, ...], own: dict[Node, str], table: dict[Any, Any]) -> dict[Node, Any]:
+    """A sign for each node of a leaf's chains: equal where the same is computed from a leaf's own arrays and parts.
+
+    ``table`` has a number for each such computation: written out, it would double with each x + x.
+    """
+    signs: dict[Node, Any] = {node: ("own", role) for node, role in own.items()}
+    waiting = list(afters)
+    while waiting:
+        node = waiting[-1]
+        chain = _is_chain(node, shape)
+        missing = [p for p in node.parents if chain and p.spec.shape == shape and p not in signs]
+        if node not in signs and missing:
+            waiting += missing
+            continue
+        waiting.pop()
+        if node not in signs:
+            inner = tuple(
+                signs.get(o, ("shared", id(o))) if isinstance(o, Node) else (type(o), repr(o)) for o in node.operands
+            )
+            key = (node.name, repr(node.settings), inner) if chain else ("part", node.spec.dtype)
+            signs[node] = table.setdefault(key, len(table))
+    return signs
 
 
-def _operation(node: Node, shape: tuple[int, ...], own: dict[Node, str], memory: dict[Node, Any]) -> Any:
-    if node.family == ELEMENTWISE and node.spec.strides == row_by_row(shape):
-        try:
-            inner = tuple(_signature(operand, shape, own, memory) for operand in node.operands)
-            return node.name, repr(node.settings), inner
-        except _Unlike:
-            pass
-    return "part", node.spec.dtype
+def _is_chain(node: Node, shape: tuple[int, ...]) -> bool:
+    """Whether each number of a result comes from one number of each array of the leaf's shape, and from shared ones."""
+    return (
+        node.family == ELEMENTWISE
+        and node.spec.strides == row_by_row(shape)
+        and all(parent.spec.shape in ((), shape) for parent in node.parents)
+    )
 
 
 def _merged(group: list[list[Slot]]) -> list[Block]:
@@ -124,36 +129,44 @@ def _merged(group: list[list[Slot]]) -> list[Block]:
         spec = new((total,), column[0].before.spec.dtype)
         before[column] = Node("input", (), {"name": f"{column[0].role}: {len(group)} arrays"}, spec, "the state")
     flats = {tuple(slot.before for slot in column): node for column, node in before.items()}
-    owns = [{slot.before for slot in members} for members in group]
     shapes = [members[0].before.spec.shape for members in group]
-    builder = _Builder(flats, owns, shapes, total)
+    builder = _Builder(flats, shapes, total)
     return [Block(list(column), before[column], builder.flat(tuple(s.after for s in column))) for column in columns]
 
 
 class _Builder:
     """Makes one operation on flat arrays of the same operation on each of several arrays."""
 
-    def __init__(self, known: dict[Any, Node], owns: list[set[Node]], shapes: list[Any], total: int) -> None:
-        self.known, self.owns, self.shapes, self.total = known, owns, shapes, total
+    def __init__(self, known: dict[Any, Node], shapes: list[Any], total: int) -> None:
+        self.known, self.shapes, self.total = known, shapes, total
 
-    def flat(self, nodes: tuple[Any, ...]) -> Any:
-        first = nodes[0]
-        if not isinstance(first, Node) or (first.spec.shape == () and first not in self.owns[0]):
-            return first
-        if nodes not in self.known:
-            self.known[nodes] = self._make(nodes)
+    def flat(self, nodes: tuple[Node, ...]) -> Node:
+        """One node for a row of nodes, one of each leaf."""
+        waiting = [nodes]
+        while waiting:
+            row = waiting[-1]
+            inner = self._operands(row)
+            missing = [r for r in inner if isinstance(r, tuple) and r not in self.known]
+            if row not in self.known and missing:
+                waiting += missing
+                continue
+            waiting.pop()
+            if row not in self.known:
+                self.known[row] = self._make(row, tuple(self.known[r] if isinstance(r, tuple) else r for r in inner))
         return self.known[nodes]
 
-    def _make(self, nodes: tuple[Node, ...]) -> Node:
-        first, spec = nodes[0], new((self.total,), nodes[0].spec.dtype)
-        if all(self._is_elementwise(i, node) for i, node in enumerate(nodes)):
-            operands = tuple(self.flat(row) for row in zip(*(node.operands for node in nodes), strict=True))
-            return Node(first.name, operands, first.settings, spec, first.place)
-        return Node(PACK, nodes, {}, spec, first.place)
+    def _operands(self, row: tuple[Node, ...]) -> list[Any]:
+        """The operands of a row: again rows, and what they share."""
+        if not all(map(_is_chain, row, self.shapes)):
+            return []
+        columns = zip(*(node.operands for node in row), strict=True)
+        return [c if isinstance(c[0], Node) and c[0].spec.shape != () else c[0] for c in columns]
 
-    def _is_elementwise(self, i: int, node: Node) -> bool:
-        own = dict.fromkeys(self.owns[i], "")
-        return node not in own and _operation(node, self.shapes[i], own, {})[0] != "part"
+    def _make(self, row: tuple[Node, ...], operands: tuple[Any, ...]) -> Node:
+        first, spec = row[0], new((self.total,), row[0].spec.dtype)
+        if operands:
+            return Node(first.name, operands, first.settings, spec, first.place)
+        return Node(PACK, row, {}, spec, first.place)
 
 
 def _views(block: Block) -> dict[Node, Node]:

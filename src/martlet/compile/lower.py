@@ -23,6 +23,28 @@ Call = tuple[Any, ...]  # a function and its arguments
 MEMORY = 64  # bytes: where a buffer begins, so that vector instructions meet whole cache lines
 
 
+REDUCTIONS = {
+    "sum": np.add,
+    "prod": np.multiply,
+    "max": np.maximum,
+    "min": np.minimum,
+    "any": np.logical_or,
+    "all": np.logical_and,
+}
+
+
+def may_fail(node: Node) -> bool:
+    """Whether its call can raise for the numbers that it meets, or takes memory for its result before it writes it."""
+    if node.family == ELEMENTWISE:
+        condition = node.operands[0]
+        if node.name == "where":
+            return isinstance(condition, Node) and condition.spec.dtype != bool
+        return node.name == "pow" and (node.spec.shape == () or node.spec.dtype.kind in "iu")
+    if node.family == REDUCTION:
+        return node.name not in REDUCTIONS
+    return (node.family == OTHER and node.name not in ("copy", "concat")) or node.name in ("tensordot", "vecdot")
+
+
 def buffer(nbytes: int) -> np.ndarray:
     """Some bytes of memory that begin at a cache line."""
     raw = np.empty(nbytes + MEMORY, dtype=np.uint8)
@@ -110,7 +132,7 @@ class Lowering:
                 self._uses[pack] += self._uses[part]
 
     def _copy_late(self) -> None:
-        """Results that had to wait until the numbers they replace were read: first those that stand where another goes."""
+        """Results that had to wait until what they replace was read; first those that stand where another goes."""
         written = [out for out, _ in self.late]
         sources = []
         for _, node in self.late:
@@ -124,6 +146,10 @@ class Lowering:
             self.first_write = len(self.calls)
         for (out, _), array in zip(self.late, sources, strict=True):
             self.call(np.copyto, out, array)
+
+    def form(self, node: Node) -> Spec:
+        """How a result lies in memory: as it would eagerly."""
+        return node.spec
 
     # -------------------------------------------------------------------------------- memory
 
@@ -162,22 +188,26 @@ class Lowering:
             self._uses[node] += 1
         memory = self.pool.take(node.spec.nbytes)
         self._memory[node] = memory
-        return self._place(node, array_in(memory, node.spec))
+        return self._place(node, array_in(memory, self.form(node)))
 
     def _reads(self, node: Node, root: Node) -> int:
         """How often a node reads some memory."""
         return sum(self.root(parent) is root for parent in node.parents)
 
     def _over(self, node: Node, aligned: Iterable[Node]) -> np.ndarray:
-        """Where an elementwise node is computed: over an operand of the same form that dies here, if there is one."""
-        aligned = list(aligned)
+        """Where an elementwise node is computed: over an operand of the same form that dies here, if there is one.
+
+        Not a single number: NumPy takes three times as long where it would overwrite one.
+        """
+        aligned = list(aligned) if node.spec.size > 1 else []
         if node in self.targets:
             old = self.replaces.get(node)
-            return self._new(node, any(self.root(parent) is old for parent in aligned))
+            place = self.targets[node]
+            return self._new(node, any(self.root(p) is old and same_view(self.arrays[p], place) for p in aligned))
         for parent in aligned:
             root, array = self.root(parent), self.arrays[parent]
             dies = root in self._memory and self._uses[root] == self._reads(node, root)
-            if dies and array.dtype == node.spec.dtype and self._has_form(array, node.spec):
+            if dies and array.dtype == node.spec.dtype and self._has_form(array, self.form(node)):
                 self._memory[node] = self._memory.pop(root)
                 if root in self._lasting:
                     self._lasting.add(node)
@@ -220,6 +250,9 @@ class Lowering:
         assert node.op is not None
         source = self.arrays[parent]
         seen = node.op.numpy(source, **node.settings)
+        if isinstance(seen, np.generic):  # the number itself, of now, where its place is wanted
+            key = node.settings["key"]
+            seen = source[(*key, ...) if isinstance(key, tuple) else (key, ...)]
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
             if node.name == "reshape":  # read in the order of its rows, whatever the memory's
@@ -232,23 +265,37 @@ class Lowering:
     def _elementwise(self, node: Node) -> None:
         if node.name == "where":
             self._where(node)
-            return
-        if node.name == "astype":
+        elif node.name == "astype":
             (parent,) = node.parents
-            out = self._over(node, ())
-            self.call(functools.partial(np.copyto, casting="unsafe"), out, self.arrays[parent])
-            return
-        assert node.op is not None
-        kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
-        operands = [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)]
+            self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
+        elif node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
+            self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
+        else:
+            assert node.op is not None
+            kinds = node.op.loop(*(o.spec if isinstance(o, Node) else o for o in node.operands))
+            self._ufunc(node, [self._operand(o, dtype) for o, dtype in zip(node.operands, kinds, strict=False)])
+
+    def _ufunc(self, node: Node, operands: list[np.ndarray]) -> None:
         out = self._over(node, self._aligned(node))
+        assert node.op is not None
         ufunc: Any = node.op.ufunc
         if node.name == "pow" and node.operands[1] == 2 and not isinstance(node.operands[1], Node):
             ufunc, operands = np.square, operands[:1]  # as NumPy's ** does
         if node.name in ("maximum", "minimum"):  # which do not take it by position
-            self.call(_with_out(ufunc, *operands, out))
+            self.call(functools.partial(ufunc, out=out), *operands)
         else:
             self.call(ufunc, *operands, out)
+
+    def _is_number(self, operand: Any) -> bool:
+        """Whether an operand of shape () would eagerly be one of NumPy's numbers and not an array."""
+        if not isinstance(operand, Node):
+            return True
+        if operand.name == "astype":
+            return self._is_number(operand.operands[0])
+        if operand.op is None:  # a state that changes is one from the second step on
+            return operand in self.replaces.values()
+        indexed = operand.name == "getitem" and Ellipsis not in np.atleast_1d(operand.settings["key"]).tolist()
+        return indexed or (operand.family not in (VIEW, SOURCE) and operand.name not in ("where", "copy"))
 
     def _aligned(self, node: Node) -> list[Node]:
         """The operands whose memory an elementwise result may take: no other operand reads it otherwise."""
@@ -256,17 +303,20 @@ class Lowering:
         for parent in node.parents:
             root, mine = self.root(parent), self.arrays[parent]
             others = [self.arrays[p] for p in node.parents if self.root(p) is root]
-            if all(_same_view(mine, other) for other in others):
+            if all(same_view(mine, other) for other in others):
                 found.append(parent)
         return found
 
     def _where(self, node: Node) -> None:
         """Two copies: first what stands where the condition is False, then the rest over it."""
         condition, x, y = node.operands
+        if isinstance(condition, Node) and condition.spec.dtype != bool:
+            self._copied(node, self._new(node))  # what is not zero counts, which a mask cannot say
+            return
         fallback = [y] if isinstance(y, Node) and y in self._aligned(node) else []
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
-        if not _same_view(out, other):
+        if not same_view(out, other):
             self.call(functools.partial(np.copyto, casting="unsafe"), out, other)
         mask = self._operand(condition, np.dtype(bool))
         self.call(functools.partial(np.copyto, casting="unsafe", where=mask), out, self._operand(x, node.spec.dtype))
@@ -274,8 +324,7 @@ class Lowering:
     def _reduction(self, node: Node) -> None:
         (x,) = node.parents
         array, out, settings = self.arrays[x], self._new(node), node.settings
-        ufunc = {"sum": np.add, "max": np.maximum, "min": np.minimum, "prod": np.multiply}.get(node.name)
-        ufunc = {"any": np.logical_or, "all": np.logical_and}.get(node.name, ufunc)
+        ufunc = REDUCTIONS.get(node.name)
         if ufunc is None:
             self._copied(node, out)
             return
@@ -284,18 +333,16 @@ class Lowering:
         self.call(ufunc.reduce, array, axis, dtype, out, keepdims)
 
     def _product(self, node: Node) -> None:
-        a, b = (self.arrays[parent] for parent in node.parents)
         out = self._new(node)
         if node.name != "matmul":
             self._copied(node, out)
-        elif (
-            a.ndim == b.ndim == 2
-            and a.dtype == b.dtype
-            and out.flags.c_contiguous
-            and a.dtype.kind == "f"
-            and min(a.shape + b.shape) > 1
-        ):
-            self.call(np.dot, a, b, out)
+            return
+        a, b = (self.arrays[parent] for parent in node.parents)
+        plain = a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f" and min(a.shape + b.shape) > 1
+        if plain and out.flags.c_contiguous:
+            self.call(np.dot, a, b, out)  # the same product of the same library, without a look at broadcasting
+        elif plain and out.T.flags.c_contiguous:
+            self.call(np.dot, b.T, a.T, out.T)
         else:
             self.call(np.matmul, a, b, out)
 
@@ -305,7 +352,7 @@ class Lowering:
         for parent in node.parents:
             array, stop = self.arrays[parent], start + parent.spec.size
             place = self.arrays[node][start:stop].reshape(parent.spec.shape)
-            if not _same_view(array, place):
+            if not same_view(array, place):
                 self.call(functools.partial(np.copyto, casting="unsafe"), place, array)
             start = stop
 
@@ -329,16 +376,14 @@ class Lowering:
 
 
 def _copy_of(function: Callable[..., Any], arrays: list[Any], out: np.ndarray) -> None:
-    np.copyto(out, function(*arrays))
+    # An array () as the number that NumPy's own functions give for it.
+    np.copyto(out, function(*(x[()] if isinstance(x, np.ndarray) else x for x in arrays)))
 
 
-def _with_out(ufunc: np.ufunc, *arguments: np.ndarray) -> Callable[[], Any]:
-    *operands, out = arguments
-    if len(operands) == 2:
-        a, b = operands
-        return lambda: ufunc(a, b, out=out)
-    return lambda: ufunc(*operands, out=out)
+def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
+    """That of NumPy's numbers, which is not the ufunc's to the last bit."""
+    out[()] = a[()] ** b[()]
 
 
-def _same_view(a: np.ndarray, b: np.ndarray) -> bool:
+def same_view(a: np.ndarray, b: np.ndarray) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype

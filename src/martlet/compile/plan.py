@@ -1,143 +1,216 @@
-"""A plan is a step laid out for NumPy: the state in memory of its own, and a flat list of calls that takes it a step on.
-
-The list is walked through in C, between whose calls no signal is handled: Ctrl-C comes before a step or after it.
-Where a call fails, the state is still the old one; or, once its first number has been written, the rest of the calls
-is made up for, and it is the new one.  It is never torn.
-"""
+"""A plan is a step laid out for NumPy: the state in memory of its own, and the calls that take it a step on."""
 
 from __future__ import annotations
 
-import operator
-from collections import deque
-from collections.abc import Sequence
-from itertools import starmap
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import numpy as np
 
-from martlet.compile.flat import Block, Slot, merge
-from martlet.compile.lower import Call, Lowering, array_in, buffer
+from martlet.compile.affine import AFFINE, SLOPES, augmented, folded
+from martlet.compile.calls import Calls
+from martlet.compile.fast import Fast, by_columns
+from martlet.compile.flat import PACK, Block, Slot, merge
+from martlet.compile.labels import Labels, Table
+from martlet.compile.lower import Lowering, array_in, buffer, may_fail
+from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
 from martlet.compile.program import Node, Program
-from martlet.compile.rewrite import depends_on, reachable, rewritten, share, with_operands
+from martlet.compile.rewrite import (
+    copy_of,
+    depends_on,
+    reachable,
+    readers,
+    rewritten,
+    share,
+    with_operands,
+    without_gaps,
+)
+from martlet.compile.script import Script
+from martlet.compile.state import State
 
-
-class Calls:
-    """A flat list of calls, of which those from number ``commit`` on write the state."""
-
-    def __init__(self, calls: Sequence[Call], commit: int) -> None:
-        self.calls = list(calls)
-        self.commit = commit
-
-    def run(self) -> None:
-        left = iter(self.calls)
-        try:
-            deque(starmap(operator.call, left), maxlen=0)
-        except BaseException:
-            failed = len(self.calls) - operator.length_hint(left) - 1
-            if failed >= self.commit:
-                # A call that fails has not begun to write, for its memory is there: it can be made again.
-                deque(starmap(operator.call, self.calls[failed:]), maxlen=0)
-            raise
-
-    def __len__(self) -> int:
-        return len(self.calls)
-
-
-class State:
-    """The arrays that a step changes, each block of them in one piece of memory.
-
-    ``values`` are their numbers at the beginning, by the name of the input.  Plans for batches of other sizes share it.
-    """
-
-    def __init__(self, values: dict[str, np.ndarray]) -> None:
-        self.values = values
-        self.blocks: dict[tuple[str, ...], np.ndarray] = {}
-
-    def of(self, block: Block) -> np.ndarray:
-        """The memory of a block, with its numbers in it."""
-        key = tuple(slot.before.settings["name"] for slot in block.slots)
-        if key not in self.blocks:
-            array = array_in(buffer(block.before.spec.nbytes), block.before.spec)
-            for name, part in self._parts(key, array):
-                part[...] = self.values[name]
-            self.blocks[key] = array
-        return self.blocks[key]
-
-    def _parts(self, key: tuple[str, ...], array: np.ndarray) -> list[tuple[str, np.ndarray]]:
-        if len(key) == 1:
-            return [(key[0], array)]
-        found, start = [], 0
-        for name in key:
-            shape, stop = self.values[name].shape, start + self.values[name].size
-            found.append((name, array[start:stop].reshape(shape)))
-            start = stop
-        return found
-
-    def read(self) -> dict[str, np.ndarray]:
-        """Copies of all arrays as they are now, by name."""
-        now = dict(self.values)
-        for key, array in self.blocks.items():
-            now.update((name, part.copy()) for name, part in self._parts(key, array))
-        return now
+SMALL = 2**20  # bytes of results
 
 
 class Plan:
     """A program, some of whose inputs are its own results of the step before, as a list of calls.
 
     carried: for each array of the state the number of the input, of the output that it becomes, and the role and leaf
-    that it is of (see ``Slot``).  state: where these live.  Inputs whose name has a value there but that are not carried
-    stay as they are; the others are data, and are written into ``inputs`` before each step.  The outputs that are
-    not carried are in ``outputs`` after it.
+    that it is of (see ``Slot``).  state: where these live.  Inputs whose name has a value there but that are not
+    carried stay as they are; the others are data, and are written into ``inputs`` before each step.  The outputs that
+    are not carried are in ``outputs`` after it.
+
+    exact: to the last bit what the function itself gives; else sums may be added in another order.  samples: for each
+    data input all the samples that there are, of which ``load`` takes a batch; then ``inputs`` is of no use.  tables:
+    whether what follows from labels alone is computed for all of them now.
     """
 
     def __init__(
-        self, program: Program, carried: Sequence[tuple[int, int, str, str]], state: State, *, exact: bool = False
+        self,
+        program: Program,
+        carried: Sequence[tuple[int, int, str, str]],
+        state: State,
+        *,
+        exact: bool = False,
+        samples: Sequence[np.ndarray] | None = None,
+        tables: bool = True,
     ) -> None:
-        self.program, self.state = program, state
-        shared = share(program.nodes)
-        outputs = [shared[node] for node in program.outputs]
-        slots = [Slot(leaf, role, program.inputs[i], outputs[o]) for i, o, role, leaf in carried]
-        fixed = {node for node in program.inputs if node.settings["name"] in state.values}
-        fixed -= {slot.before for slot in slots if slot.after is not slot.before}
-        blocks, views = merge([slot for slot in slots if slot.before not in fixed])
+        self.program, self.state, self.exact = program, state, exact
+        dense = without_gaps(program.nodes)
+        inputs = [dense[node] for node in program.inputs]
+        shared = share(dense.values())
+        outputs = [shared[dense[node]] for node in program.outputs]
+        slots = [Slot(leaf, role, inputs[i], outputs[o]) for i, o, role, leaf in carried]
+        slots = [slot for slot in slots if slot.after is not slot.before]
+        counters = [] if exact else [slot for slot in slots if only_counts(slot, outputs)]
+        state.counts({slot.before.settings["name"]: slot.after.operands[1] for slot in counters})
+        written = [slot for slot in slots if slot not in counters]
+        blocks, views = merge(written)
+        if alone := state.laid_out_otherwise(blocks):
+            blocks, views = merge(written, alone)
+
+        moving = {slot.before for slot in slots}
+        fixed = [node for node in inputs if node not in moving and node.settings["name"] in state.values]
+        self.data = [node for node in inputs if node not in moving and node not in fixed]
         taken = {o for _, o, _, _ in carried}
-        results = [node for o, node in enumerate(outputs) if o not in taken]
-        new = rewritten(reachable([*(b.after for b in blocks), *results]), with_operands, dict(views))
-        given = {node: np.array(state.values[node.settings["name"]], order="C") for node in fixed}
-        self.data = [node for node in program.inputs if node not in fixed and node not in {s.before for s in slots}]
-        self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data]
-        given |= dict(zip(self.data, self.inputs, strict=True))
-        targets: dict[Node, np.ndarray] = {}
-        replaces: dict[Node, Node] = {}
-        for block in blocks:
-            after = own_memory(new[block.after], targets)
-            targets[after] = given[block.before] = state.of(block)
-            replaces[after] = block.before
-        wanted = [own_memory(new[node], targets) for node in results]
-        # The results first: what is read before the state is written cannot be in its way.
-        nodes = reachable([*wanted, *targets])
-        moving = depends_on(nodes, {*replaces.values(), *self.data})
-        still = Lowering([n for n in nodes if n not in moving and n.op is not None], given=given, keep=nodes)
+        wanted = [*(node for o, node in enumerate(outputs) if o not in taken), *(block.after for block in blocks)]
+        new = rewritten(reachable(wanted), with_operands, dict(views))
+        wanted = [new[node] for node in wanted]
+        wanted, made = self._simplified(wanted, samples if tables else None)
+        given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
+        self._lay_out_data(wanted, made, samples)
+        self._lay_out(wanted, blocks, given | self.arrays, made)
+
+    def _simplified(
+        self, wanted: list[Node], samples: Sequence[np.ndarray] | None
+    ) -> tuple[list[Node], dict[Node, Table]]:
+        """The program in fewer operations, and the tables that it reads."""
+        made: dict[Node, Table] = {}
+        if not self.exact:
+            if samples is not None:
+                wanted, made = without_labels(wanted, self.data, samples)
+            wanted = with_means(folded(wanted))
+        return wanted, made
+
+    def _lay_out_data(self, wanted: list[Node], made: dict[Node, Table], samples: Sequence[np.ndarray] | None) -> None:
+        """Memory for a batch, and the calls that take it from all samples."""
+        self.arrays: dict[Node, np.ndarray] = {}
+        self.ones: dict[Node, np.ndarray] = {}  # the same with a column of ones
+        self.loads: list[tuple[Any, int, np.ndarray]] = []
+        needs_ones = {node.operands[0] for node in reachable(wanted) if node.name in (AFFINE, SLOPES)}
+        sources = {} if samples is None else dict(zip(self.data, samples, strict=True))
+        sources |= {node: table.values for node, table in made.items()}
+        read = set(reachable(wanted, set(made)))
+        for node in [*self.data, *made]:
+            if node in needs_ones:
+                array, self.ones[node] = augmented(node.spec, buffer)
+            else:
+                array = array_in(buffer(node.spec.nbytes), by_columns(node.spec) if node in made else node.spec)
+            self.arrays[node] = array
+            if node in sources and node in read:
+                if array.flags.c_contiguous:
+                    self.loads.append((sources[node].take, 0, array))
+                else:
+                    self.loads.append((np.ascontiguousarray(sources[node].T).take, 1, array.T))
+        self.inputs = [self.arrays[node] for node in self.data]
+
+    def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
+        """The calls: what stays the same is computed now, the rest in each step."""
+        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
+        ends, own, replaces = self._places(wanted, blocks, given, reachable(risky, set(made)))
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        nodes = reachable([*risky, *ends, *own], set(made))
+        # What is written into the state is written in each step, even where it is the same each time.
+        changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
+        still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
-        given |= {node: still.arrays[node] for node in nodes if node not in moving}
-        body = Lowering(
-            [node for node in nodes if node in moving and node.op is not None],
-            given=given,
-            targets=targets,
-            replaces=replaces,
-            keep=[*wanted, *targets],
-        )
-        self.calls = Calls(body.calls, body.first_write)
-        self.outputs = [body.arrays[node] for node in wanted]
+        given |= {node: still.arrays[node] for node in nodes if node not in changing}
+        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
+        body = [node for node in nodes if node in changing and node.op is not None]
+        lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
+        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
+        self._run = self._scripted() if self._is_small(body) else self.calls.run
+        self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _places(
+        self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], shared: Container[Node] = ()
+    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node]]:
+        """The results; where the state is written, and instead of what.  The numbers of ``shared`` are not written."""
+        results = len(wanted) - len(blocks)
+        own: dict[Node, np.ndarray] = {}
+        ends = [own_memory(node, own) for node in wanted[:results]]
+        replaces: dict[Node, Node] = {}
+        for block, node in zip(blocks, wanted[results:], strict=True):
+            after = _formed(node, block)
+            after = copy_of(after) if after in shared else own_memory(after, own)
+            own[after] = given[block.before] = self.state.of(block)
+            replaces[after] = block.before
+        return ends, own, replaces
+
+    def load(self, rows: np.ndarray) -> None:
+        """Take a batch, by the numbers of its samples, which must be right."""
+        for take, axis, out in self.loads:
+            take(rows, axis, out, "clip")
+
+    def _is_small(self, body: list[Node]) -> bool:
+        """Whether the time between the calls counts."""
+        return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
+
+    def _scripted(self) -> Callable[[], None]:
+        """What does not write the state as a script, which may be interrupted; then the rest."""
+        commit = self.calls.commit
+        compute = Script(self.calls.calls[:commit]).function()
+        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
+
+        def run() -> None:
+            compute()
+            write()
+
+        return run
+
+    def __str__(self) -> str:
+        return Script(self.calls.calls).text
 
     def run(self) -> None:
-        """One step.  ``inputs`` must have been written."""
-        self.calls.run()
+        """One step.  ``inputs`` must have been written, or a batch loaded."""
+        self._run()
 
 
-def own_memory(node: Node, taken: dict[Node, Any]) -> Node:
-    """A node with memory of its own: a copy of what is an input, a view, or wanted in two places."""
-    if node.op is None or node.family in (VIEW, SOURCE) or node in taken:
-        return Node("copy", (node,), {}, node.spec, node.place)
+def without_labels(
+    wanted: list[Node], data: Sequence[Node], samples: Sequence[np.ndarray]
+) -> tuple[list[Node], dict[Node, Table]]:
+    """A program without what follows from labels alone, and the tables of that."""
+    made: dict[Node, Table] = {}
+    for node, whole in zip(data, samples, strict=True):
+        if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
+            wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
+            made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+    return wanted, made
+
+
+def only_counts(slot: Slot, outputs: list[Node]) -> bool:
+    """Whether an array is one integer that grows by the same number in each step, and that nothing else reads."""
+    before, after = slot.before, slot.after
+    if after.name != "add" or after.operands[0] is not before or type(after.operands[1]) is not int:
+        return False
+    if before.spec.shape != () or before.spec.dtype.kind != "i":
+        return False
+    reads = readers(outputs)
+    return reads[before] == reads[after] == 1
+
+
+def _formed(after: Node, block: Block) -> Node:
+    """What a state becomes, in the memory order in which it is kept: sums and products depend on where they write."""
+    before, spec = block.before.spec, after.spec
+    if (spec.shape, spec.dtype) != (before.shape, before.dtype):
+        names = ", ".join(slot.before.settings["name"] for slot in block.slots)
+        raise ValueError(f"a state must keep its form from step to step: {names} is {before}, and becomes {spec}")
+    alike = all(n <= 1 or a == b for n, a, b in zip(spec.shape, spec.strides, before.strides, strict=True))
+    return after if alike else copy_of(after)
+
+
+def own_memory(node: Node, taken: Container[Node]) -> Node:
+    """A node with memory of its own: a copy of what is an input, a view, a pack, or needed in two places."""
+    if node.op is None or node.family in (VIEW, SOURCE, PACK) or node in taken:
+        return copy_of(node)
     return node

@@ -5,11 +5,14 @@ What nobody reads is dropped, what is computed twice is computed once.  Neither 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections import Counter
+from collections.abc import Callable, Container, Iterable
 from typing import Any
 
 import numpy as np
 
+from martlet.compile.layout import like
+from martlet.compile.ops import PRODUCT, VIEW
 from martlet.compile.program import Node
 
 Visit = Callable[[Node, tuple[Any, ...]], Node]
@@ -32,6 +35,28 @@ def with_operands(node: Node, operands: tuple[Any, ...]) -> Node:
     return Node(node.name, operands, node.settings, node.spec, node.place)
 
 
+def copy_of(node: Node) -> Node:
+    """The same numbers in memory of their own, in the order in which they are seen."""
+    spec = node.spec
+    return Node("copy", (node,), {}, like(spec.shape, spec.dtype, [spec]), node.place)
+
+
+def without_gaps(nodes: Iterable[Node]) -> dict[Node, Node]:
+    """The program for inputs without gaps: parts of larger arrays, and repeated ones, are copied on their way in."""
+
+    def visit(node: Node, operands: tuple[Any, ...]) -> Node:
+        spec = node.spec
+        if node.op is not None:
+            same = all(new is old for new, old in zip(operands, node.operands, strict=True))
+            rule = node.op.rule
+            spec = spec if same else rule(*(o.spec if isinstance(o, Node) else o for o in operands), **node.settings)
+        elif not spec.dense or any(stride < 0 for stride in spec.strides):
+            spec = like(spec.shape, spec.dtype, [spec])
+        return node if spec is node.spec else Node(node.name, operands, node.settings, spec, node.place)
+
+    return rewritten(nodes, visit)
+
+
 def share(nodes: Iterable[Node]) -> dict[Node, Node]:
     """Common subexpressions: what asks the same of the same operands is one node.  x · 1.0 is x."""
     seen: dict[Any, Node] = {}
@@ -42,6 +67,7 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         same = _same_as_operand(node, operands)
         if same is not None:
             return same
+        operands = _apart(node, operands)
         key = (node.name, tuple(map(_key, operands)), tuple((k, _key(v)) for k, v in node.settings.items()))
         new = seen.get(key)
         if new is None:
@@ -49,6 +75,23 @@ def share(nodes: Iterable[Node]) -> dict[Node, Node]:
         return new
 
     return rewritten(nodes, visit)
+
+
+def _apart(node: Node, operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """A product of two arrays that were computed twice, and now are one, still gets two.
+
+    For A.T @ A, and only where it is the same memory, BLAS computes half and mirrors it, with other last digits.
+    """
+    if node.family != PRODUCT or _memory(operands[0]) is not _memory(operands[1]):
+        return operands
+    one = _memory(node.operands[0]) is _memory(node.operands[1])
+    return operands if one else (operands[0], copy_of(operands[1]))
+
+
+def _memory(node: Node) -> Node:
+    while node.family == VIEW:
+        node = node.parents[0]
+    return node
 
 
 def _key(value: Any) -> Any:
@@ -73,8 +116,8 @@ def _same_as_operand(node: Node, operands: tuple[Any, ...]) -> Node | None:
     return None
 
 
-def reachable(outputs: Iterable[Node]) -> list[Node]:
-    """The nodes that some results depend on, each after its operands."""
+def reachable(outputs: Iterable[Node], known: Container[Node] = ()) -> list[Node]:
+    """The nodes that some results depend on, each after its operands; what is known depends on nothing."""
     order: list[Node] = []
     done: set[Node] = set()
     waiting: list[tuple[Node, bool]] = [(node, False) for node in reversed(list(outputs))]
@@ -85,8 +128,18 @@ def reachable(outputs: Iterable[Node]) -> list[Node]:
         elif node not in done:
             done.add(node)
             waiting.append((node, True))
-            waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
+            if node not in known:
+                waiting += [(parent, False) for parent in reversed(node.parents) if parent not in done]
     return order
+
+
+def readers(outputs: Iterable[Node]) -> Counter[Node]:
+    """How often each node is read by what some results depend on; to be a result counts as well."""
+    outputs = list(outputs)
+    found = Counter(outputs)
+    for node in reachable(outputs):
+        found.update(node.parents)
+    return found
 
 
 def depends_on(nodes: Iterable[Node], sources: set[Node]) -> set[Node]:

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import linecache
 import sys
-import sysconfig
 import threading
 from pathlib import Path
 from types import FrameType
@@ -14,7 +14,14 @@ from martlet.compile.node import Node
 
 HERE = str(Path(__file__).parent)
 LIBRARY = str(Path(__file__).parent.parent)
-INSTALLED = tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
+
+
+@functools.cache
+def installed() -> tuple[str, ...]:
+    """The folders of what is installed: Python's own library and other people's."""
+    import sysconfig  # which reads how Python was built, for who makes a mistake
+
+    return tuple(sysconfig.get_paths()[kind] for kind in ("stdlib", "platstdlib", "purelib", "platlib"))
 
 
 class NotRecordable(TypeError):
@@ -75,7 +82,7 @@ def place() -> str:
 def line() -> str:
     """The line of the user's that asked for something: within the function, or else where that is recorded."""
     frame: FrameType | None = sys._getframe(1)
-    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, *INSTALLED)):
+    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, *installed())):
         frame = frame.f_back
     frame = frame or next(iter(_frames()), None)  # where all is installed, whoever called
     if frame is None:

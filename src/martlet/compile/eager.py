@@ -1,0 +1,87 @@
+"""Steps as they are written: one operation of the library after another.  What is compiled is held against this."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from martlet.backend import Array, backend_of
+from martlet.batches import cut
+from martlet.layer import Layer
+from martlet.loss import Loss
+from martlet.optimizers import Optimizer
+from martlet.step import train_step
+
+
+class CannotCompile(Exception):
+    """Why a step cannot be compiled, in words that fit behind "because"."""
+
+
+class Stepper:
+    """Takes the steps of a training run.  It owns the model and the state, and what it was given stays as it is.
+
+    words: how it takes them, in a short sentence.  An exception, wherever it comes, leaves a model and a state
+    that belong together.
+    """
+
+    words = ""
+
+    def shuffle(self, order: Array | None) -> None:
+        """A new epoch: the numbers of all samples in the order in which they come; None is the order they have.
+
+        The order is NumPy's, as it was drawn, or an array where the data is.
+        """
+        raise NotImplementedError
+
+    def run(self, first: int, stop: int) -> Any:
+        """Take the steps of these batches of the epoch, counted from 0: their losses, an array or a list of arrays."""
+        raise NotImplementedError
+
+    def read(self) -> tuple[Any, Any]:
+        """The model and the state as they are now.  Nobody else writes to what is given here, now or later."""
+        raise NotImplementedError
+
+    def go_on_from(self, model: Any, state: Any) -> None:
+        """What ``read`` gave, with the same numbers, may lie in memory in another order by now.
+
+        Eager steps take it as it lies; the memory of a compiled step has an order of its own.
+        """
+
+
+class EagerStepper(Stepper):
+    """``train_step`` for one batch after another, on any library."""
+
+    def __init__(
+        self,
+        model: Layer,
+        loss: Loss,
+        optimizer: Optimizer,
+        state: Any,
+        arrays: tuple[Any, ...],
+        *,
+        size: int,
+        last: str = "keep",
+        words: str = "eager",
+    ) -> None:
+        self.loss, self.optimizer, self.arrays = loss, optimizer, arrays
+        self.size, self.last, self.words = size, last, words
+        self.step: Callable[..., tuple[Any, Any, Array]] = train_step
+        self.now: tuple[Any, Any] = model, state
+        self.order: Array | None = None
+
+    def shuffle(self, order: Array | None) -> None:
+        self.order = None if order is None else backend_of(self.arrays[0]).asarray(order)
+
+    def run(self, first: int, stop: int) -> list[Array]:
+        (model, state), loss, optimizer, step, values = self.now, self.loss, self.optimizer, self.step, []
+        for batch in cut(self.arrays, self.order, self.size, self.last, first, stop):
+            model, state, value = step(model, loss, optimizer, state, *batch)
+            values.append(value)
+        self.now = model, state
+        return values
+
+    def read(self) -> tuple[Any, Any]:
+        return self.now
+
+    def go_on_from(self, model: Any, state: Any) -> None:
+        self.now = model, state

@@ -1,0 +1,67 @@
+"""The calls of a plan as a Python function of one line each: what one would write by hand.
+
+A small network spends its time between the calls, and nothing comes between two lines but the interpreter.
+``print(plan)`` shows the lines.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+from martlet.compile.lower import Call
+
+
+class Script:
+    """The lines, and the function that runs them."""
+
+    def __init__(self, calls: Sequence[Call]) -> None:
+        self.names: dict[int, str] = {}
+        self.values: dict[str, Any] = {}
+        self.lines = [self._line(call) for call in calls]
+        self.text = "\n".join(["def step():", *(f"    {line}" for line in self.lines), "    return"])
+
+    def function(self) -> Callable[[], None]:
+        found: dict[str, Any] = dict(self.values)
+        exec(compile(self.text, "<a plan>", "exec"), found)
+        step: Callable[[], None] = found["step"]
+        return step
+
+    def _line(self, call: Call) -> str:
+        function, *arguments = call
+        keywords: dict[str, Any] = {}
+        while isinstance(function, functools.partial):
+            arguments = [*function.args, *arguments]
+            keywords = {**function.keywords, **keywords}
+            function = function.func
+        words = [self._word(argument) for argument in arguments]
+        words += [f"{name}={self._word(value)}" for name, value in keywords.items()]
+        return f"{self._name(function, _named(function))}({', '.join(words)})"
+
+    def _word(self, value: Any) -> str:
+        if value is None or isinstance(value, bool | int | str):
+            return repr(value)
+        if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
+            return repr(value)
+        return self._name(value, "a" if isinstance(value, np.ndarray) else "c")
+
+    def _name(self, value: Any, stem: str) -> str:
+        """One name for one object, which is kept, so that no other can have its id."""
+        name = self.names.get(id(value))
+        if name is None:
+            name = stem if stem not in self.values else f"{stem}{len(self.values)}"
+            self.names[id(value)] = name
+            self.values[name] = value
+        return name
+
+
+def _named(function: Callable[..., Any]) -> str:
+    """What a line calls a function: a ufunc by its name, its reduction add_reduce."""
+    owner = getattr(function, "__self__", None)
+    name = getattr(function, "__name__", "call").strip("<>_") or "call"
+    if isinstance(owner, np.ufunc):
+        return f"{owner.__name__}_{name}"
+    return name if name.isidentifier() and name != "lambda" else "call"
