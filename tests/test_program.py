@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -222,3 +224,15 @@ def test_a_program_runs_with_other_numbers_of_the_same_form() -> None:
         x, t = x[::-1].copy(), t[::-1].copy()
     with pytest.raises(ValueError, match="zip"):
         program.run([])
+
+
+def test_what_the_document_shows_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    text = (Path(__file__).parent.parent / "docs" / "record.md").read_text(encoding="utf-8")
+    program, shown, uses = re.findall(r"```(?:python)?\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    exec(program, names)
+    assert capsys.readouterr().out == shown
+    arrays = take_apart((names["model"], names["optimizer"].init(names["model"]), names["x"][:30], names["t"][:30]))[0]
+    names["arrays"] = list(map(np.asarray, arrays))
+    exec(uses, names)
+    assert names["value"] == names["loss"].value(names["model"].predict(names["x"][:30]), names["t"][:30])
