@@ -24,8 +24,9 @@ from martlet.compile.labels import Table
 from martlet.compile.layout import new
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.means import with_means
+from martlet.compile.node import Node
 from martlet.compile.plan import Plan, own_memory, without_labels
-from martlet.compile.program import Node, Program
+from martlet.compile.program import Program
 from martlet.compile.rewrite import depends_on, reachable
 from martlet.compile.rows import Rows
 from martlet.compile.state import State
@@ -69,15 +70,15 @@ class ChunkPlan(Plan):
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         moving = [block.before for block in blocks]
         split = Split(wanted, self.data, moving)
-        ends, own, replaces = self._places(wanted, blocks, given, set(split.totals))
-        known = dict(given)
+        known = given | {block.before: self.state.of(block) for block in blocks}
         self.changing = set(moving)
         late = [total for total in split.totals if total not in split.early]
         self.passes = [Pass(self, split, totals, known) for totals in (split.early, late) if totals]
-        nodes = self._settled(reachable([*ends, *own], known), known, [*ends, *own])
-        settings = {"given": known, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
-        rest = Fast(nodes, **settings)
-        self.calls = Calls(rest.calls, rest.first_write)
+        totals = set(split.totals)
+        ends, own, replaces, nodes = self._in_order(wanted, blocks, known, totals, totals)
+        nodes = self._settled(nodes, known, own)
+        rest = Fast(nodes, given=known, targets=own, replaces=replaces, keep=[*ends, *own])
+        self.calls = Calls(rest.calls, rest.first_write, self.state.count)
         self.outputs = [rest.arrays[node] for node in ends]
         self._run = self._run_chunks
 
@@ -204,7 +205,7 @@ class Body:
 
 
 class Sums:
-    """The lanes: for each way of adding, and each dtype, a row of numbers per lane, in which each total has its place."""
+    """The lanes: for each way of adding, and each dtype, a row of numbers per lane, with a place for each total."""
 
     def __init__(self, split: Split, totals: Sequence[Node], lanes: int) -> None:
         self.lanes = lanes
@@ -269,5 +270,3 @@ def _sliced(part: Part) -> list[Node]:
 
 def _walk(calls: Iterable[Call]) -> None:
     deque(starmap(call, calls), maxlen=0)
-
-

@@ -10,12 +10,12 @@ from collections.abc import Iterable
 from typing import Any
 
 from martlet.compile.layout import Spec, new
+from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, OPS, PRODUCT
-from martlet.compile.program import Node
 from martlet.compile.rewrite import depends_on, reachable
 from martlet.compile.rows import Found, NeedsWholeBatch, Rows, refuse, reshaped, rule
 
-UNIFORM = ("zeros", "ones", "empty", "full")  # sources that are the same everywhere
+UNIFORM = ("zeros", "ones", "full")  # sources that are the same everywhere
 
 
 class Split:

@@ -18,7 +18,7 @@ from martlet.backend import host
 from martlet.compile import arrangements, rules
 from martlet.compile.rules import Operand, Rule, axes_of, reduction, specs
 
-__all__ = ["BINARY", "ELEMENTWISE", "OPS", "OTHER", "PRODUCT", "REDUCTION", "SOURCE", "UNARY", "VIEW"]
+__all__ = ["BINARY", "ELEMENTWISE", "OPS", "OTHER", "PRODUCT", "REDUCTION", "ROWS", "SOURCE", "UNARY", "VIEW"]
 __all__ += ["Op", "Operand", "axes_of", "specs"]
 
 # The families.  ELEMENTWISE: one number of each operand makes one of the result.  REDUCTION: over axes.  PRODUCT: of

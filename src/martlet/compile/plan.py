@@ -56,6 +56,7 @@ class Plan:
         tables: bool = True,
     ) -> None:
         self.program, self.state, self.exact = program, state, exact
+        self._scripts = False
         dense = without_gaps(program.nodes)
         inputs = [dense[node] for node in program.inputs]
         shared = share(dense.values())
@@ -116,10 +117,7 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
-        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
-        ends, own, replaces = self._places(wanted, blocks, given, reachable(risky, set(made)))
-        # The state last: what may fail has not failed by then, and what is read before is not in its way.
-        nodes = reachable([*risky, *ends, *own], set(made))
+        ends, own, replaces, nodes = self._in_order(wanted, blocks, given, set(made))
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
@@ -128,24 +126,35 @@ class Plan:
         settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
+        self._scripts = self._is_small(body)
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
-        self._run = self._scripted() if self._is_small(body) else self.calls.run
         self.outputs = [lowering.arrays[node] for node in ends]
 
-    def _places(
-        self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], shared: Container[Node] = ()
-    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node]]:
-        """The results; where the state is written, and instead of what.  The numbers of ``shared`` are not written."""
+    def _in_order(
+        self,
+        wanted: list[Node],
+        blocks: list[Block],
+        given: dict[Node, np.ndarray],
+        known: set[Node],
+        shared: Container[Node] = (),
+    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node], list[Node]]:
+        """The results; where the state is written, and instead of what; and all nodes up to those that are known.
+
+        The numbers of ``shared`` are not those that are written into the state, but copied.
+        """
+        risky = [node for node in reachable(wanted, known) if may_fail(node)]
+        before_risks = reachable(risky, known)
         results = len(wanted) - len(blocks)
         own: dict[Node, np.ndarray] = {}
         ends = [own_memory(node, own) for node in wanted[:results]]
         replaces: dict[Node, Node] = {}
         for block, node in zip(blocks, wanted[results:], strict=True):
             after = _formed(node, block)
-            after = copy_of(after) if after in shared else own_memory(after, own)
+            after = copy_of(after) if after in shared else own_memory(after, {*own, *before_risks})
             own[after] = given[block.before] = self.state.of(block)
             replaces[after] = block.before
-        return ends, own, replaces
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        return ends, own, replaces, reachable([*risky, *ends, *own], known)
 
     def load(self, rows: np.ndarray) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
@@ -156,11 +165,20 @@ class Plan:
         """Whether the time between the calls counts."""
         return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
 
-    def _scripted(self) -> Callable[[], None]:
+    @property
+    def calls(self) -> Calls:
+        """What a step is."""
+        return self._calls
+
+    @calls.setter
+    def calls(self, calls: Calls) -> None:
+        self._calls = calls
+        self._run = self._scripted(calls) if self._scripts else calls.run
+
+    def _scripted(self, calls: Calls) -> Callable[[], None]:
         """What does not write the state as a script, which may be interrupted; then the rest."""
-        commit = self.calls.commit
-        compute = Script(self.calls.calls[:commit]).function()
-        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
+        compute = Script(calls.calls[: calls.commit]).function()
+        write = Calls(calls.calls[calls.commit :], 0, self.state.count).run
 
         def run() -> None:
             compute()

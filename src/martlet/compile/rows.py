@@ -12,10 +12,11 @@ import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple, NoReturn
 
+from martlet.compile.cost import reduced_axes
 from martlet.compile.layout import Spec, view
 from martlet.compile.means import MEAN
+from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, PRODUCT, REDUCTION, VIEW
-from martlet.compile.program import Node, reduced_axes
 
 
 class NeedsWholeBatch(ValueError):
@@ -64,7 +65,7 @@ def refuse(node: Node, why: str) -> NoReturn:
 
 def rule(node: Node, given: Sequence[Rows | None]) -> Found:
     """What an operation does with the rows of its operands, some of which have some.  Raises NeedsWholeBatch."""
-    if node.family == ELEMENTWISE or node.name == "copy":
+    if node.family == ELEMENTWISE or node.name in ("clip", "copy"):
         return _beside(node, given, len(node.spec.shape))
     if node.family == REDUCTION:
         return _reduction(node, given)
@@ -158,14 +159,12 @@ def _letters_of_tensordot(node: Node) -> tuple[list[Any], ...]:
 
 
 def _letters_of_vecdot(node: Node) -> tuple[list[Any], ...]:
-    a, b = (len(shape) for shape in _shapes(node))
-    axis = node.settings.get("axis", -1)
-    if axis >= 0:
-        if a != b:
-            refuse(node, "vecdot counts its axis from the left of arrays that differ in theirs")
-        axis -= a
-    left, right = [*range(-a, 0)], [*range(-b, 0)]
-    return left, right, [name for name in range(-max(a, b), 0) if name != axis]
+    axis, left, right = node.settings.get("axis", -1), *map(len, _shapes(node))
+    names: list[list[Any]] = [[*range(1 - rank, 0)] for rank in (left, right)]
+    longest = max(names, key=len).copy()
+    for own, rank in zip(names, (left, right), strict=True):
+        own.insert(axis % rank, "sum")
+    return (*names, longest)
 
 
 LETTERS: dict[str, Callable[[Node], tuple[list[Any], ...]]] = {
@@ -293,6 +292,7 @@ OTHERS: dict[str, Callable[[Node, Sequence[Rows | None]], Found]] = {
     "sort": _along,
     "argsort": _along,
     "cumulative_sum": _along,
+    "cumulative_prod": _along,
     "searchsorted": _searchsorted,
     MEAN: _share_sum,
 }

@@ -1,7 +1,7 @@
 """Threads that walk through lists of calls side by side, and BLAS held to one thread of its own meanwhile.
 
 NumPy lets go of Python's lock inside its loops and products, so such lists run at once on several cores.  The workers
-are shared by all plans, wait where nothing is to be done, and are gone when the interpreter ends or a process is forked.
+are shared by all plans, wait where there is nothing to do, and are gone when the interpreter ends or a process forks.
 """
 
 from __future__ import annotations
