@@ -225,6 +225,7 @@ def test_one_number_that_was_computed_may_grow() -> None:
 
     refused(grows, np.array(2.0))
     refused(lambda x: operator.iadd(x[0, 0, ...], 1.0))
+    refused(lambda x: operator.isub(mt.namespace(x).where(x[0, 0] > 0, 1.0, 2.0), 1.0))
 
 
 @pytest.mark.parametrize("name", BY_NAME)

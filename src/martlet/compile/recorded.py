@@ -39,8 +39,9 @@ def _in_place(name: str) -> Method:
     """``total += x``, where total is one number that was computed: NumPy's are values, and the name moves on."""
 
     def method(self: Recorded, other: Any) -> Recorded:
-        if self.shape or self.node.family not in (ELEMENTWISE, REDUCTION):
-            self._no_writing()
+        node = self.node
+        if node.spec.shape or node.family not in (ELEMENTWISE, REDUCTION) or node.name in ("where", "astype"):
+            self._no_writing()  # for these give arrays, even of one number
         return note(name, self, other)
 
     return method
