@@ -90,7 +90,7 @@ def over_axes(name: str) -> Callable[[Rng], Call]:
     def call(rng: Rng) -> Call:
         x = draw(rng, draw_shape(rng))
         axis = pick_axes(rng, x.ndim, one=name.startswith("arg"))
-        keepdims = bool(rng.integers(0, 2))
+        keepdims = bool(rng.integers(0, 2)) or (axis is None and type(getattr(np, name)(1)) is int)  # NumPy before 2.4
         return lambda xp, x: getattr(xp, name)(x, axis=axis, keepdims=keepdims), [x]
 
     return call
@@ -554,6 +554,7 @@ def test_defaults_are_those_of_numpy() -> None:
                 assert setting in theirs, f"{name}: {setting}"
                 there = theirs[setting].default
                 unset = repr(there) == "<no value>" or (name, setting) == ("eye", "dtype")
+                unset |= there is parameter.empty  # NumPy before 2.3 wants to be told the axis of take_along_axis
                 assert default == there or (unset and default in (None, False, -1)), f"{name}: {setting}"
 
 

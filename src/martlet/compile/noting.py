@@ -118,8 +118,15 @@ _reduction("prod", "dtype")
 _reduction("mean")
 _reduction("var", "correction")
 _reduction("std", "correction")
-for _name in ("max", "min", "any", "all", "argmax", "argmin", "count_nonzero"):
+for _name in ("max", "min", "any", "all", "argmax", "argmin"):
     _reduction(_name)
+
+
+@noted
+def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Recorded:
+    if axis is None and not keepdims and not isinstance(np.count_nonzero(0), np.generic):
+        refuse("count_nonzero of all axes, which this NumPy gives as one of Python's numbers; use sum(x != 0)")
+    return note("count_nonzero", x, axis=axis_number(axis), keepdims=bool(keepdims))
 
 
 @noted

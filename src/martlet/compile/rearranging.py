@@ -60,6 +60,8 @@ def broadcast_arrays(*arrays: Any) -> tuple[Recorded, ...]:
 
 @noted
 def flip(x: Any, /, *, axis: Any = None) -> Recorded:
+    if axis is None and not array_of(x).shape:
+        return x[()]  # there is nothing to turn around
     return note("flip", x, axis=axis_number(axis))
 
 
