@@ -96,9 +96,11 @@ def device_of(x: Array) -> Any:
     import array_api_compat
 
     device = array_api_compat.device(x)
+    if device is None or not getattr(x, "committed", True):
+        return None
     if not hasattr(x, "committed") and hasattr(x, "device") and x.device == device:
         _say_it.add(type(x))
-    return None if device is None or not getattr(x, "committed", True) else device
+    return device
 
 
 _say_it: set[type] = set()
