@@ -81,9 +81,9 @@ def stepper(
                 raise
             reason = reason_of(error)
             if how is True:
-                raise ValueError(f"compile=True: the step cannot be compiled: {reason}") from error
+                raise ValueError(f"fit: compile=True: the step cannot be compiled: {reason}") from error
     if how is True:
-        raise ValueError(f"compile=True: the step cannot be compiled: {reason}")
+        raise ValueError(f"fit: compile=True: the step cannot be compiled: {reason}")
     return EagerStepper(*given, size=size, last=last, words=f"eager: {reason}")
 
 

@@ -19,7 +19,7 @@ import numpy as np
 
 from martlet.backend import Array
 from martlet.compile.eager import CannotCompile, Stepper
-from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure
+from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure, without_numbers
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
@@ -95,7 +95,7 @@ class JaxStepper(Stepper):
         self.unshuffled = self.order
         self.spans: dict[tuple[int, int, int], Array] = {}  # on the device: the same ones come in every epoch
         self.losses = jnp.zeros(self.whole + bool(self.rest), dtype=jnp.result_type(float))
-        given = model, state, loss, optimizer
+        given = model, state, loss, without_numbers(optimizer)
         key, shape = (structure(given), len(arrays)), outline(given)
         self.programs = {n: stretch(Made(key, shape, n)) for n in (self.whole and size, self.rest) if n}
         for n in self.programs:  # traced and compiled now: no step is taken
