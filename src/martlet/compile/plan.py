@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter
 from collections.abc import Callable, Container, Sequence
 from typing import Any
@@ -16,6 +17,7 @@ from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
+from martlet.compile.pieces import Pieces, Update
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
 from martlet.compile.script import Script
@@ -34,7 +36,7 @@ class Plan:
 
     exact: to the last bit what the function itself gives; else sums may be added in another order.  samples: for each
     data input all the samples that there are, of which ``load`` takes a batch; then ``inputs`` is of no use.  tables:
-    whether what follows from labels alone is computed for all of them now.
+    whether what follows from labels alone is computed for all of them now.  threads: how many share a large update.
     """
 
     def __init__(
@@ -46,8 +48,9 @@ class Plan:
         exact: bool = False,
         samples: Sequence[np.ndarray] | None = None,
         tables: bool = True,
+        threads: int = 1,
     ) -> None:
-        self.program, self.state, self.exact = program, state, exact
+        self.program, self.state, self.exact, self.threads = program, state, exact, threads
         dense = without_gaps(program.nodes)
         inputs = [dense[node] for node in program.inputs]
         shared = share(dense.values())
@@ -114,12 +117,35 @@ class Plan:
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        settings = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
-        lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
-        self._run = self._scripted() if self._is_small(body) else self.calls.run
+        self._lower(body, given, own, replaces, ends)
+        self._run = self._scripted() if self._is_small(body) and self.pieces is None else self._all_calls
+
+    def _lower(
+        self,
+        nodes: list[Node],
+        given: dict[Node, np.ndarray],
+        own: dict[Node, np.ndarray],
+        replaces: dict[Node, Node],
+        ends: list[Node],
+    ) -> None:
+        update = Update(nodes, targets=own, replaces=replaces, keep=ends)
+        nodes = [node for node in nodes if node not in set(update.nodes)]
+        keep = [*ends, *own, *update.reads]
+        how = Lowering if self.exact else functools.partial(Fast, ones=self.ones)
+        lowering = how(nodes, given=given, targets=own, replaces=replaces, keep=keep)
+        self.pieces = Pieces(update, lowering.arrays, self.threads) if update.nodes else None
+        calls = [*lowering.calls, *(self.pieces.calls if self.pieces else ())]
+        self.calls = Calls(calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _all_calls(self) -> None:
+        if self.pieces is None:
+            self.calls.run()
+        else:
+            self.pieces.prepare()
+            self.calls.run()
+            self.pieces.check()
 
     def _in_order(
         self,
