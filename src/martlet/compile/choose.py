@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 from martlet.backend import Backend, backend_of, describe
+from martlet.checks import check_count
 from martlet.compile.eager import EagerStepper, Stepper
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -30,10 +31,25 @@ COMPILERS = {
 }
 
 
+CHOICES = ("chunks", "threads")  # what can be said about a plan of NumPy's
+
+
 def check_how(owner: str, how: Any) -> None:
     """How to compile: as it pays, in any case, or not at all."""
     if how is not True and how is not False and not (isinstance(how, str) and how == "auto"):
         raise ValueError(f'{owner} must be "auto", True or False, got {describe(how)}')
+
+
+def check_choices(owner: str, how: Any) -> None:
+    """How to compile, or the choices that would else be made: {"chunks": 1024, "threads": 2}."""
+    if not isinstance(how, Mapping):
+        check_how(owner, how)
+        return
+    for name, value in how.items():
+        if name not in CHOICES:
+            raise ValueError(f"{owner}: {name!r} is no choice; there are {' and '.join(CHOICES)}")
+        if value is not None and not (name == "chunks" and value is False):
+            check_count(owner, name, value)
 
 
 def compiled(backend: Backend, function: Callable[..., Any], how: Any) -> Callable[..., Any]:
@@ -60,12 +76,15 @@ def stepper(
     arrays: (x, t) or (x, t, weight), all samples, where the model is.  size, last: see ``batches``.
     ``how="auto"`` compiles where the library has a compiler, the step can be compiled and, if it is known
     how many ``steps`` there will be, it pays; False never compiles, and True raises ValueError, with the
-    reason, where it cannot.
+    reason, where it cannot.  On NumPy the rows of a chunk (False: the batch is left whole) and the number of threads
+    can be chosen as well: ``how={"chunks": 1024, "threads": 2}``.
     """
-    check_how("stepper: how", how)
+    check_choices("stepper: how", how)
     given = (model, loss, optimizer, state, arrays)
     name = backend_of(leaves(model)[0]).name
     make = _part(name, lambda known: known.stepper)
+    if isinstance(how, Mapping) and name != "numpy":
+        raise ValueError(f"stepper: how: chunks and threads are choices of NumPy's, and the model is on {name}")
     if how is False:
         reason = "as asked for"
     elif make is None:
@@ -80,8 +99,8 @@ def stepper(
             if is_out_of_memory(error, arrays[0]):
                 raise
             reason = reason_of(error)
-            if how is True:
-                raise ValueError(f"fit: compile=True: the step cannot be compiled: {reason}") from error
+            if how != "auto":
+                raise ValueError(f"fit: compile={how}: the step cannot be compiled: {reason}") from error
     if how is True:
         raise ValueError(f"fit: compile=True: the step cannot be compiled: {reason}")
     return EagerStepper(*given, size=size, last=last, words=f"eager: {reason}")

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from martlet.compile.decide import laid_out
 from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan
 from martlet.compile.recording import record
@@ -86,17 +87,19 @@ class NumpyStepper(Stepper):
         values |= {f"state.{name}": x for name, x in named_leaves(state).items()}
         values |= {f"loss.{name}": x for name, x in named_leaves(loss).items()}
         self.memory = State(values)
-        self.plan = self._plan(self.size, tables=True)
+        self.choices = dict(how) if isinstance(how, Mapping) else {}
+        self.plan, words = self._plan(self.size, tables=True)
         rest = self.count % self.size if last == "keep" else 0
-        self.short = self._plan(rest, tables=False) if rest else None
+        self.short = self._plan(rest, tables=False)[0] if rest else None
         self.order = np.arange(self.count)
         calls, operations = len(self.plan.calls), self.plan.program.cost.operations
-        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy"
+        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy; {words}"
 
-    def _plan(self, rows: int, *, tables: bool) -> Plan:
+    def _plan(self, rows: int, *, tables: bool) -> tuple[Plan, str]:
         model, loss, optimizer, state = self.given
         program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
-        return Plan(program, carried_of(model, loss, state), self.memory, samples=self.arrays, tables=tables)
+        settings = self.choices | {"samples": self.arrays, "tables": tables}
+        return laid_out(program, carried_of(model, loss, state), self.memory, **settings)
 
     def shuffle(self, order: np.ndarray | None) -> None:
         self.order = np.arange(self.count) if order is None else order
