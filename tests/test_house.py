@@ -63,6 +63,7 @@ LADDER = [
     ["compile.program", "compile.recorded"],
     ["compile.noting"],
     ["compile.rearranging"],
+    ["compile.creating"],
     ["compile.namespace"],
     ["compile.recording"],
     ["compile.rewrite"],

@@ -1,7 +1,7 @@
 """Functions that take notes: those of the Array API, as NumPy has them, for arrays without numbers.
 
 Each takes what NumPy's function of that name takes by the standard, with the same defaults, and notes an operation
-of the table, or several.  Here are those that compute; ``rearranging`` has those that move numbers or make them.
+of the table, or several.  Here are those that compute; ``rearranging`` and ``creating`` have the others.
 """
 
 from __future__ import annotations
