@@ -16,16 +16,20 @@ from martlet.tree import leaves
 
 
 class Compiler(NamedTuple):
-    """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays."""
+    """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays.
+
+    plans: whether the stepper wants to know of how many epochs it will be asked at once.
+    """
 
     module: str
     stepper: str
     pays_from: float
+    plans: bool = False
 
 
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 0),
-    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
+    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
     "torch": Compiler("martlet.compile.torch", "TorchStepper", 0),
 }
 
@@ -54,13 +58,14 @@ def stepper(
     last: str = "keep",
     how: Any = "auto",
     steps: int | None = None,
+    together: int = 1,
 ) -> Stepper:
     """The stepper of a training run: it takes the steps of one epoch after another, and says in ``words`` how.
 
     arrays: (x, t) or (x, t, weight), all samples, where the model is.  size, last: see ``batches``.
     ``how="auto"`` compiles where the library has a compiler, the step can be compiled and, if it is known
     how many ``steps`` there will be, it pays; False never compiles, and True raises ValueError, with the
-    reason, where it cannot.
+    reason, where it cannot.  ``together``: of how many epochs it will at most be asked at once.
     """
     check_how("stepper: how", how)
     given = (model, loss, optimizer, state, arrays)
@@ -74,7 +79,8 @@ def stepper(
         reason = f"{steps:,} steps are too few for compiling to pay"
     else:
         try:
-            found: Stepper = make(*given, size=size, last=last, how=how)
+            plans = {"together": together} if COMPILERS[name].plans else {}
+            found: Stepper = make(*given, size=size, last=last, how=how, **plans)
             return found
         except Exception as error:
             if is_out_of_memory(error, arrays[0]):
