@@ -107,7 +107,8 @@ def test_no_epoch_and_no_second_run_is_traced_again(xp: Target) -> None:
     first = counted(lambda: fit(given, epochs=1)) - looks
     assert 1 <= first <= 4  # for the whole batches and the short one; JAX may look at the body of a loop twice
     assert counted(lambda: fit(given, epochs=5)) == looks
-    assert counted(lambda: fit(given, hook=lambda *_: None)) == looks
+    fit(given, hook=lambda *_: None)  # takes one epoch at a time, and so has a program of its own
+    assert counted(lambda: fit(given, hook=lambda *_: None, epochs=3)) == looks
     assert counted(lambda: fit(given, shuffle=False, seed=7)) == looks
     assert counted(lambda: fit(problem(xp), epochs=1)) == looks  # other arrays, made in the same way
 

@@ -124,10 +124,10 @@ def fit(
             now = keeper.begin(now, epochs, best)
             with progress_bar(epochs * loop.steps, progress) as bar:
                 bar.update(now.epoch * loop.steps)
-                loop.begin(now, epochs - now.epoch, compile, bar)
-                each = any(x is not None for x in (hook, stop, checkpoint, validation)) or functions
+                each = bool(functions) or any(x is not None for x in (hook, stop, checkpoint, validation))
+                loop.begin(now, epochs - now.epoch, compile, bar, each=each)
                 while not (now.epoch and _is_over(now, hook, best)) and now.epoch < epochs:
-                    now = loop.epochs(now, bar, 1 if each else epochs - now.epoch)
+                    now = loop.epochs(now, bar, epochs - now.epoch)
                     best.see(now.epoch, now.model, now.history)
                     now = keeper.keep(replace(now, best=best.found))
             keeper.end(now)

@@ -17,16 +17,20 @@ from martlet.tree import leaves
 
 
 class Compiler(NamedTuple):
-    """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays."""
+    """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays.
+
+    plans: whether the stepper wants to know of how many epochs it will be asked at once.
+    """
 
     module: str
     stepper: str
     pays_from: float
+    plans: bool = False
 
 
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
-    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300),
+    "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
     "torch": Compiler("martlet.compile.torch", "TorchStepper", 0),
 }
 
@@ -70,14 +74,16 @@ def stepper(
     last: str = "keep",
     how: Any = "auto",
     steps: int | None = None,
+    together: int = 1,
 ) -> Stepper:
     """The stepper of a training run: it takes the steps of one epoch after another, and says in ``words`` how.
 
     arrays: (x, t) or (x, t, weight), all samples, where the model is.  size, last: see ``batches``.
     ``how="auto"`` compiles where the library has a compiler, the step can be compiled and, if it is known
     how many ``steps`` there will be, it pays; False never compiles, and True raises ValueError, with the
-    reason, where it cannot.  On NumPy the rows of a chunk (False: the batch is left whole) and the number of threads
-    can be chosen as well: ``how={"chunks": 1024, "threads": 2}``.
+    reason, where it cannot.  ``together``: of how many epochs it will at most be asked at once.  On NumPy the rows
+    of a chunk (False: the batch is left whole) and the number of threads can be chosen as well:
+    ``how={"chunks": 1024, "threads": 2}``.
     """
     check_choices("stepper: how", how)
     given = (model, loss, optimizer, state, arrays)
@@ -93,7 +99,8 @@ def stepper(
         reason = f"{steps:,} steps are too few for compiling to pay"
     else:
         try:
-            found: Stepper = make(*given, size=size, last=last, how=how)
+            plans = {"together": together} if COMPILERS[name].plans else {}
+            found: Stepper = make(*given, size=size, last=last, how=how, **plans)
             return found
         except Exception as error:
             if is_out_of_memory(error, arrays[0]):

@@ -109,7 +109,7 @@ class Made:
 
     key: Any
     outline: Any = field(compare=False)
-    size: int = 0
+    sizes: tuple[int, ...] = ()
 
 
 Lists = Callable[[list[Any]], list[Any]]
