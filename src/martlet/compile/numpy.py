@@ -39,7 +39,7 @@ def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., A
             for place, x in zip(plan.inputs, arrays, strict=True):
                 place[...] = x
             plan.run()
-            return plan.program.build([x.copy() if x.shape else x[()] for x in plan.outputs])
+            return plan.program.build([x.copy() for x in plan.outputs])
 
     return call
 
