@@ -8,12 +8,12 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import affine, batch_norm
-from conftest import take_apart
+from conftest import assert_close, take_apart
 
 import martlet as mt
 from martlet.compile import decide
 from martlet.compile.chunk import ChunkPlan
-from martlet.compile.numpy import carried_of
+from martlet.compile.numpy import NumpyStepper, carried_of
 from martlet.compile.recording import record
 from martlet.compile.rows import NeedsWholeBatch
 from martlet.compile.state import State
@@ -81,6 +81,22 @@ def test_whoever_asks_decides() -> None:
     assert words == "the batch is taken in 4 chunks of 8 rows on 1 thread: as asked for"
     with pytest.raises(NeedsWholeBatch, match="BatchNorm"):
         decided(mt.Sequential(batch_norm(np.random.default_rng(0), 3)).to(dtype="float32"), 30, inputs=3, chunks=8)
+
+
+def test_a_run_in_chunks_is_the_run_of_whole_batches() -> None:
+    rng = np.random.default_rng(6)
+    model = mt.Sequential(affine(rng, 2, 5), mt.Dropout.init(0.2, rng), mt.Tanh(), affine(rng, 5, 3))
+    given = model, mt.SoftmaxWithLoss(), mt.Adam(), mt.Adam().init(model)
+    data = rng.standard_normal((25, 2)), rng.integers(0, 3, 25)  # two batches of 12, and one of 1
+    whole, cut = (NumpyStepper(*given, data, size=12, how={"chunks": chunks, "threads": 2}) for chunks in (False, 5))
+    assert "left whole: as asked for" in whole.words
+    assert "3 chunks of 5 rows on 2 threads" in cut.words
+    for _ in range(2):
+        order = rng.permutation(25)
+        whole.shuffle(order)
+        cut.shuffle(order)
+        np.testing.assert_allclose(cut.run(0, 3), whole.run(0, 3), rtol=1e-12)
+    assert_close(cut.read(), whole.read(), rtol=1e-11, atol=1e-13)
 
 
 def test_without_threadpoolctl_one_thread_does_it(monkeypatch: pytest.MonkeyPatch) -> None:

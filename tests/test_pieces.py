@@ -23,6 +23,7 @@ from martlet.compile.state import State
 def everything_is_large(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pieces, "LARGE", 8)
     monkeypatch.setattr(pieces, "PIECE", 7)
+    monkeypatch.setattr(pieces, "SHARED", 7)
 
 
 def plan_of(model: Any, optimizer: Any, x: np.ndarray, t: np.ndarray, **settings: Any) -> Plan:

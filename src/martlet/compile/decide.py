@@ -74,6 +74,8 @@ def _rows(program: Program, carried: Carried, state: State, chunks: int | bool |
     count = min((node.spec.shape[0] for node in data if node.spec.shape), default=0)
     if chunks is None and count < CHUNKS * LEAST:
         return 0, f"it is small ({count:,} rows)"
+    if chunks is not None and count <= chunks:
+        return 0, f"it is no larger than a chunk ({count:,} rows)"
     moving = [program.inputs[i] for i, _, _, _ in carried]
     try:
         split = Split(program.outputs, data, moving)

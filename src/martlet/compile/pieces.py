@@ -24,6 +24,7 @@ from martlet.compile.threads import Job, workers
 
 LARGE = 2**18  # numbers: smaller arrays stay in the cache anyway
 PIECE = 2**15
+SHARED = 2**17  # where threads work side by side: the longer their calls, the more rarely they wait for Python's lock
 
 
 class Update:
@@ -138,7 +139,8 @@ class Pieces:
     def __init__(self, update: Update, arrays: Mapping[Node, np.ndarray], threads: int) -> None:
         size = update.nodes[0].spec.size
         threads = min(threads, -(-size // PIECE))
-        length = -(-size // (threads * -(-size // (threads * PIECE))))  # as many pieces for each of them
+        most = PIECE if threads == 1 else SHARED
+        length = -(-size // (threads * -(-size // (threads * most))))  # as many pieces for each of them
         starts = range(0, size, length)
         lists: list[list[Call]] = []
         for thread in range(threads):
