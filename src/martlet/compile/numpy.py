@@ -106,19 +106,31 @@ class NumpyStepper(Stepper):
 
     def run(self, first: int, stop: int) -> np.ndarray:
         losses = np.empty(stop - first, self.plan.outputs[0].dtype)
+        self._run_into(losses, first)
+        return losses
+
+    def epochs(self, orders: list[np.ndarray | None], steps: int) -> np.ndarray:
+        losses = np.empty((len(orders), steps), self.plan.outputs[0].dtype)
+        for order, row in zip(orders, losses, strict=True):
+            self.shuffle(order)
+            self._run_into(row, 0)
+        return losses.reshape(-1)
+
+    def _run_into(self, losses: np.ndarray, first: int) -> None:
+        """The steps of as many batches as there is room for losses, from this number on."""
         size, order, plan = self.size, self.order, self.plan
         load, run, value = plan.load, plan.run, plan.outputs[0]
-        whole = min(stop, self.count // size)
-        for i in range(first, whole):
-            load(order[i * size : i * size + size])
+        whole = min(len(losses), self.count // size - first)
+        for i in range(whole):
+            start = (first + i) * size
+            load(order[start : start + size])
             run()
-            losses[i - first] = value
-        if stop > whole:
+            losses[i] = value
+        if whole < len(losses):
             assert self.short is not None
-            self.short.load(order[whole * size :])
+            self.short.load(order[self.count // size * size :])
             self.short.run()
-            losses[-1] = self.short.outputs[0]
-        return losses
+            losses[whole] = self.short.outputs[0]
 
     def read(self) -> tuple[Any, Any]:
         model, _, _, state = self.given

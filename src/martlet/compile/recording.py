@@ -68,7 +68,9 @@ def _input(x: Any, name: str) -> Node:
     array = to_numpy(x)
     if array.dtype.kind not in "biufc":
         raise TypeError(f"record: {name} must hold numbers, got an array of dtype {array.dtype.name}")
-    return Node("input", (), {"name": name}, spec_of(array), "the arguments")
+    # A dtype that equals NumPy's own need not be the same object, by which the optimizers tell dtypes apart.
+    spec = spec_of(array)._replace(dtype=np.dtype(array.dtype.name))
+    return Node("input", (), {"name": name}, spec, "the arguments")
 
 
 def _argument_names(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[str]:
