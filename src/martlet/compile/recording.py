@@ -11,6 +11,8 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
+import numpy as np
+
 from martlet.backend import describe, is_array, meet, to_numpy
 from martlet.compile.layout import spec_of
 from martlet.compile.namespace import notes
