@@ -334,33 +334,69 @@ def test_a_stepper_takes_the_steps_of_the_loop(xp: Target, how: Any) -> None:
 
 
 class Refusing(mt.Layer):
-    """y = x, until a switch outside of it is thrown."""
+    """y = x, as many times as the number in the list says."""
 
-    switch: list[bool]
+    left: list[int]
 
     def forward(self, x):
-        if self.switch:
+        if not self.left[0]:
             raise RuntimeError("refused")
+        self.left[0] -= 1
         return x, None
 
     def backward(self, cache, dout):
         return dout, None
 
 
-def test_a_step_that_fails_leaves_the_stepper_whole(xp: Target) -> None:
+@pytest.mark.parametrize("how", [False, "auto"])
+def test_a_step_that_fails_leaves_the_stepper_whole(xp: Target, how: Any) -> None:
     if xp.name == "jax":
         pytest.skip("a program of JAX does not come by the layers again")
-    switch: list[bool] = []
-    model, optimizer = xp.put(mt.Sequential(affine(np.random.default_rng(0), 3, 3), Refusing(switch))), mt.Momentum()
+    left = [9]
+    model, optimizer = xp.put(mt.Sequential(affine(np.random.default_rng(0), 3, 3), Refusing(left))), mt.Momentum()
     x, t = xp.put(np.ones((6, 3))), xp.put(np.zeros(6, dtype=int))
-    found = stepper(model, mt.SoftmaxWithLoss(), optimizer, optimizer.init(model), (x, t), size=2, how=False)
+    found = stepper(model, mt.SoftmaxWithLoss(), optimizer, optimizer.init(model), (x, t), size=2, how=how)
     found.shuffle(None)
-    found.run(0, 2)
+    found.run(0, 1)
     before = to_numpy(found.read())
-    switch.append(True)
+    left[0] = 1
     with pytest.raises(RuntimeError, match="refused"):
-        found.run(2, 3)
+        found.run(1, 3)
     assert_close(found.read(), before, **EXACT)
-    switch.clear()
-    found.run(2, 3)
+    left[0] = 9
+    found.run(1, 3)
     assert int(mt.to_numpy(found.read()[1].step)) == 3
+
+
+class Turning(mt.Layer):
+    """y = x + Σ memory over its rows, and a memory that lies in memory the other way round after each batch."""
+
+    memory: mt.Array = mt.kept()
+
+    def forward(self, x):
+        return x + self.memory.sum(axis=0), x
+
+    def backward(self, cache, dout):
+        return dout, None
+
+    def observe(self, cache):
+        return Turning(np.asfortranarray(self.memory * np.float32(0.9) + cache.mean()))
+
+
+def test_eager_steps_go_on_from_the_memory_of_a_file(tmp_path: Path) -> None:
+    """A sum may end in other digits where its terms lie otherwise in memory, as they do not in a file."""
+    rng = np.random.default_rng(2)
+    x, t = rng.standard_normal((64, 3)).astype("float32"), rng.integers(0, 3, 64)
+    memory = rng.standard_normal((999, 3)).astype("float32")
+    model = mt.Sequential(affine(rng, 3, 3).to(dtype="float32"), Turning(memory))
+
+    def run(name: str, epochs: int) -> tuple[Any, mt.History]:
+        options = {"optimizer": mt.SGD(lr=0.1), "epochs": epochs, "batch_size": 16, "compile": False}
+        kept = {"checkpoint": tmp_path / name, "resume": True}
+        return mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), **options, **kept)
+
+    alone, past = run("alone", 4)
+    run("resumed", 2)
+    found, history = run("resumed", 4)
+    assert history.loss == past.loss
+    assert_close(found, to_numpy(alone), **EXACT)
