@@ -105,3 +105,10 @@ def test_without_threadpoolctl_one_thread_does_it(monkeypatch: pytest.MonkeyPatc
     plan, words = decided(tanhs(2, 5, 3), 30, chunks=8)
     assert plan.threads == 1
     assert "on 1 thread (threadpoolctl, which keeps BLAS from using others, is not installed" in words
+
+
+def test_a_small_step_does_not_ask_how_many_threads_there_are(monkeypatch: pytest.MonkeyPatch) -> None:
+    """That takes longer than to lay it out."""
+    monkeypatch.setattr(blas, "_libraries", None)
+    decided(tanhs(2, 10, 3), 30)
+    assert blas._libraries is None

@@ -71,8 +71,9 @@ class ChunkPlan(Plan):
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         moving = [block.before for block in blocks]
         split = Split(wanted, self.data, moving)
-        known = given | {block.before: self.state.of(block) for block in blocks}
-        self.changing = set(moving)
+        single = {node: self.sources[node] for node in self.data if not node.spec.shape}
+        known = given | single | {block.before: self.state.of(block) for block in blocks}
+        self.changing = {*moving, *single}
         late = [total for total in split.totals if total not in split.early]
         self.passes = [Pass(self, split, totals, known) for totals in (split.early, late) if totals]
         totals = set(split.totals)

@@ -45,11 +45,12 @@ def laid_out(
     chunks: the rows of a chunk; False for the whole batch, None for what pays.  threads: how many may be used;
     None for as many as there are cores for this process.  Raises NeedsWholeBatch for chunks that cannot be.
     """
-    limit, counted = _threads(threads)
     settings: dict[str, Any] = {"samples": samples, "tables": tables}
     rows, why = _rows(program, carried, state, chunks)
     if not rows:
+        limit = cores() if threads is None else threads
         return Plan(program, carried, state, threads=limit, **settings), f"the batch is left whole: {why}"
+    limit, counted = _threads(threads)
     plan = ChunkPlan(program, carried, state, rows=rows, threads=limit, **settings)
     count = len(plan.passes[-1].chunks)
     used = min(limit, count, LANES)
@@ -58,7 +59,7 @@ def laid_out(
 
 
 def _threads(wanted: int | None) -> tuple[int, str]:
-    """How many threads may be used, and what is to be said about it."""
+    """How many threads may multiply matrices side by side, and what is to be said about it."""
     if wanted is not None:
         return wanted, ""
     if cores() > 1 and not blas.libraries:
