@@ -19,19 +19,21 @@ from martlet.tree import leaves
 class Compiler(NamedTuple):
     """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays.
 
-    plans: whether the stepper wants to know of how many epochs it will be asked at once.
+    plans: whether the stepper wants to know of how many epochs it will be asked at once.  on_request: whether
+    a function is compiled only for those who ask, because it takes long.
     """
 
     module: str
     stepper: str
     pays_from: float
     plans: bool = False
+    on_request: bool = False
 
 
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
     "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
-    "torch": Compiler("martlet.compile.torch", "TorchStepper", 0),
+    "torch": Compiler("martlet.compile.torch", "TorchStepper", 0, on_request=True),
 }
 
 
@@ -59,8 +61,11 @@ def check_choices(owner: str, how: Any) -> None:
 def compiled(backend: Backend, function: Callable[..., Any], how: Any) -> Callable[..., Any]:
     """What ``Backend.compile`` gives: see there."""
     check_how("Backend.compile: how", how)
-    compile_there = how and _part(backend.name, lambda known: "compiled")
-    return compile_there(function, how) if compile_there else function
+    known = COMPILERS.get(backend.name)
+    if known is None or how is False or (known.on_request and how is not True):
+        return function
+    compile_there = _part(backend.name, "compiled")
+    return compile_there(function) if compile_there else function
 
 
 def stepper(
@@ -88,12 +93,12 @@ def stepper(
     check_choices("stepper: how", how)
     given = (model, loss, optimizer, state, arrays)
     name = backend_of(leaves(model)[0]).name
-    make = _part(name, lambda known: known.stepper)
+    make = name in COMPILERS and _part(name, COMPILERS[name].stepper)
     if isinstance(how, Mapping) and name != "numpy":
         raise ValueError(f"stepper: how: chunks and threads are choices of NumPy's, and the model is on {name}")
     if how is False:
         reason = "as asked for"
-    elif make is None:
+    elif not make:
         reason = f"there is no compiler for {name}"
     elif how == "auto" and steps is not None and steps < COMPILERS[name].pays_from:
         reason = f"{steps:,} steps are too few for compiling to pay"
@@ -119,7 +124,6 @@ def reason_of(error: Exception) -> str:
     return f"{type(error).__name__}: {lines[0]}".removeprefix("CannotCompile: ")
 
 
-def _part(name: str, which: Callable[[Compiler], str]) -> Any:
-    """A part of the module that compiles for a library, which is loaded when it is needed; None where there is none."""
-    known = COMPILERS.get(name)
-    return known and getattr(importlib.import_module(known.module), which(known), None)
+def _part(name: str, part: str) -> Any:
+    """A part of the module that compiles for a library, which is loaded when it is needed; None if it has no such."""
+    return getattr(importlib.import_module(COMPILERS[name].module), part, None)

@@ -27,7 +27,7 @@ from martlet.step import train_step
 from martlet.tree import leaves, named_leaves
 
 
-def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function under ``jit``, traced anew for arguments of another structure."""
     return on_lists(function, jax.jit)
 
