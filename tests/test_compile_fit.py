@@ -350,12 +350,12 @@ class Refusing(mt.Layer):
 
 @pytest.mark.parametrize("how", [False, "auto"])
 def test_a_step_that_fails_leaves_the_stepper_whole(xp: Target, how: Any) -> None:
-    if xp.name == "jax":
-        pytest.skip("a program of JAX does not come by the layers again")
     left = [9]
     model, optimizer = xp.put(mt.Sequential(affine(np.random.default_rng(0), 3, 3), Refusing(left))), mt.Momentum()
     x, t = xp.put(np.ones((6, 3))), xp.put(np.zeros(6, dtype=int))
     found = stepper(model, mt.SoftmaxWithLoss(), optimizer, optimizer.init(model), (x, t), size=2, how=how)
+    if not isinstance(found, EagerStepper):
+        pytest.skip("a program does not come by the layers again")
     found.shuffle(None)
     found.run(0, 1)
     before = to_numpy(found.read())
