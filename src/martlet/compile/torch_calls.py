@@ -7,6 +7,7 @@ compiled.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -29,13 +30,13 @@ OTHERWISE_NAMED: dict[str, Function] = {
     "pow": torch.pow,
 }
 WITHOUT_OUT = {"conj", "isfinite", "isinf", "isnan", "positive"}  # which cannot be told where to write
-ON_THE_HOST = {"add", "subtract", "multiply", "divide"}  # where one of Python's numbers may stay on any device
+ANYWHERE = {"add", "subtract", "multiply", "divide"}  # which take a number from any device
 REDUCTIONS: dict[str, Function] = {
     "max": torch.amax, "min": torch.amin, "any": torch.any, "all": torch.all, "sum": torch.sum, "mean": torch.mean
 }  # fmt: skip
 # The settings that the standard takes by their place.
 PLAIN = {
-    "broadcast_to": ("shape",), "moveaxis": ("source", "destination"), "permute_dims": ("axes",),
+    "astype": ("dtype",), "broadcast_to": ("shape",), "moveaxis": ("source", "destination"), "permute_dims": ("axes",),
     "repeat": ("repeats",), "reshape": ("shape",), "roll": ("shift",), "squeeze": ("axis",), "tile": ("repetitions",),
 }  # fmt: skip
 
@@ -64,9 +65,9 @@ class Place(NamedTuple):
     def made(self, node: Node) -> torch.Tensor:
         """The array that an operation makes of nothing."""
         settings, kind = node.settings, node.spec.dtype.kind
-        if kind == "f" and settings.get("dtype", 0) is None:  # NumPy's is float64, PyTorch's what it is set to
-            raise CannotCompile(f"{node.name} makes an array of floats without dtype=, in {node.place}")
-        if kind == "f" and "dtype" in settings and settings["dtype"].itemsize == 2:
+        if kind == "f" and settings.get("dtype") is None:  # NumPy's is float64, PyTorch's what it is set to
+            raise CannotCompile(f"an array of floats is made without dtype=, in {node.place}")
+        if node.spec.dtype == np.float16 and node.name != "constant":  # whose digits are not those of bfloat16
             settings = settings | {"dtype": np.dtype("float32")}
         assert node.op is not None
         array = torch.as_tensor(np.ascontiguousarray(node.op.numpy(**settings)).reshape(node.spec.shape))
@@ -75,10 +76,12 @@ class Place(NamedTuple):
     def number(self, value: Any, dtype: np.dtype, name: str) -> torch.Tensor:
         """One of Python's numbers as an array (), which costs an operation half the time of the number itself.
 
-        Beside half precision it keeps the digits that PyTorch computes with.
+        Beside half precision it has the digits of float32, in which PyTorch computes; on another device than the
+        processor only a number that stays on the processor keeps them.
         """
-        wanted = torch.float32 if dtype == np.float16 else self.dtype(dtype)
-        return torch.tensor(value, dtype=wanted, device="cpu" if name in ON_THE_HOST else self.device)
+        half = dtype == np.float16
+        wanted = torch.float32 if half else self.dtype(dtype)
+        return torch.tensor(value, dtype=wanted, device="cpu" if half and name in ANYWHERE else self.device)
 
 
 def same(a: torch.Tensor, b: torch.Tensor) -> bool:
@@ -94,6 +97,15 @@ def shares(a: torch.Tensor, b: torch.Tensor) -> bool:
 def into(function: Function, operands: list[Any], out: torch.Tensor) -> None:
     """A function that cannot be told where to write makes its result, which is copied."""
     out.copy_(function(*operands))
+
+
+def rows(x: torch.Tensor, axis: int, numbers: torch.Tensor, out: torch.Tensor) -> None:
+    """x at these places along an axis, of which -1 is the last; IndexError for one that there is not."""
+    if numbers.ndim == 1 and x.device.type == "cpu":
+        with contextlib.suppress(IndexError):  # it is by far the fastest, and knows no -1
+            torch.index_select(x, axis, numbers, out=out)
+            return
+    torch.ops.aten.index.Tensor_out(x, [None] * axis + [numbers], out=out)
 
 
 def eager(name: str, x: torch.Tensor, settings: dict[str, Any]) -> Function:

@@ -14,7 +14,7 @@ import torch
 
 from martlet.compile.calls import Calls
 from martlet.compile.flat import PACK, Block
-from martlet.compile.layout import Spec
+from martlet.compile.layout import Spec, new
 from martlet.compile.lower import Lowering
 from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, SOURCE, VIEW
@@ -30,6 +30,7 @@ from martlet.compile.torch_calls import (
     elementwise,
     into,
     reduction,
+    rows,
     same,
     shares,
 )
@@ -55,6 +56,10 @@ class TorchLowering(Lowering):
     def has_form(self, array: torch.Tensor, spec: Spec) -> bool:
         alike = array.dtype == self.place.dtype(spec.dtype) and tuple(array.shape) == spec.shape
         return alike and spec.lies_as(array.stride())
+
+    def form(self, node: Node) -> Spec:
+        """How a result lies in memory; what is a view on NumPy, and here is none, lies row by row."""
+        return new(node.spec.shape, node.spec.dtype) if node.family == VIEW else node.spec
 
     def _lower(self, node: Node) -> None:
         if node.family == SOURCE:
@@ -128,6 +133,8 @@ class TorchLowering(Lowering):
             self.call(copy, out, arrays[0])
         elif node.name == "concat" and len({x.dtype for x in arrays}) == 1 and node.settings["axis"] is not None:
             self.call(functools.partial(torch.cat, out=out), arrays, node.settings["axis"])
+        elif node.name == "take" and node.settings["axis"] is not None:
+            self.call(rows, arrays[0], node.settings["axis"] % arrays[0].ndim, arrays[1], out)
         else:
             self._copied(node, out)
 
