@@ -64,10 +64,13 @@ def side_by_side(
     carried: Carried,
     kept: Iterable[int] = (),
     steps: int = 3,
+    exact: bool = True,
     batches: Callable[[int, np.ndarray], np.ndarray] = lambda i, x: np.roll(x, i, axis=0) if x.ndim else x,
 ) -> Planned:
-    """Some steps of both, each on other data; AssertionError where a bit differs."""
-    planned = Planned(function, *arguments, carried=carried, kept=kept)
+    """Some steps of both, each on other data; AssertionError where a bit differs, or a number if it is not exact."""
+    planned, compare = Planned(function, *arguments, carried=carried, kept=kept, exact=exact), assert_same_bits
+    if not exact:
+        compare = assert_equal
     arrays, build = take_apart(arguments)
     given, moved = list(arrays), {i: o for i, o, *_ in planned.carried}
     for number in range(steps):
@@ -79,9 +82,9 @@ def side_by_side(
         results = [x for o, x in enumerate(expected) if o not in moved.values()]
         given = [expected[moved[i]] if i in moved else x for i, x in enumerate(given)]
         for got, wanted in zip(found, results, strict=True):
-            assert_same_bits(got, wanted, f"a result of step {number}")
+            compare(got, wanted, f"a result of step {number}")
         for got, (i, *_) in zip(planned.state_now(), planned.carried, strict=True):
-            assert_same_bits(got, given[i], f"{planned.names[i]} after step {number}")
+            compare(got, given[i], f"{planned.names[i]} after step {number}")
     return planned
 
 
@@ -119,3 +122,8 @@ def assert_same_bits(got: Any, wanted: Any, what: str = "") -> None:
     assert np.array_equal(number, wanted == wanted), what
     same = np.where(number, got, 0).tobytes() == np.where(number, wanted, 0).tobytes()
     assert same, f"{what}: {np.sum(got != wanted)} of {got.size} differ"
+
+
+def assert_equal(got: Any, wanted: Any, what: str = "") -> None:
+    """Equal in form and as numbers: 0.0 is -0.0."""
+    assert_same_bits(np.asarray(got) + 0.0, np.asarray(wanted) + 0.0, what)

@@ -185,6 +185,15 @@ def test_masks_are_those_of_the_whole_batch() -> None:
     assert len(set(plan.outputs[0])) == 5
 
 
+def test_single_numbers_are_no_rows() -> None:
+    x, scale = np.random.default_rng(7).standard_normal((ROWS, 3)), np.asarray(2.0)
+    plan = ChunkPlan(record(lambda x, scale: mt.namespace(x).sum(x * scale, axis=0), x, scale), [], State({}), rows=4)
+    for value in (2.0, -3.0):
+        plan.inputs[0][...], plan.inputs[1][...] = x, value
+        plan.run()
+        np.testing.assert_allclose(plan.outputs[0], value * x.sum(axis=0), rtol=1e-13)
+
+
 # --------------------------------------------------------------------------------- threads, and where rows are from
 
 

@@ -383,6 +383,12 @@ class Once:
         return function(*arguments)
 
 
+def run_and_wait(taken: Any) -> None:
+    """One step, in which Ctrl-C arrives at the latest while nothing is done."""
+    taken.run(0, 1)
+    time.sleep(1)
+
+
 def leaves_of(taken: Any) -> list[Any]:
     return [x for tree in taken.read() for x in mt.leaves(tree)]
 
@@ -407,8 +413,7 @@ def test_wherever_a_step_is_interrupted_model_and_state_belong_together(how: str
             calls[number] = (Once(torch.OutOfMemoryError("simulated")), function, *arguments)
         taken.plan.calls = Calls(calls, commit + (how == "Ctrl-C" and number < commit), taken.plan.calls.count)
         with pytest.raises(KeyboardInterrupt if how == "Ctrl-C" else torch.OutOfMemoryError):
-            taken.run(0, 1)
-            time.sleep(1)
+            run_and_wait(taken)
         which = [all(torch.equal(x, y) for x, y in zip(leaves_of(taken), state, strict=True)) for state in states]
         assert sum(which) == 1, f"torn at call {number} of {count}"
         seen.add(which[1])

@@ -302,3 +302,11 @@ def test_the_steps_of_the_spiral_are_recorded_in_a_millisecond() -> None:
 def test_a_dict_is_no_nest_of_arrays() -> None:
     with pytest.raises(NotRecordable, match="a dict"):
         record(lambda x: {"loss": x}, np.ones(2))
+
+
+def test_a_dtype_that_is_equal_but_another_object_is_the_same() -> None:
+    own = np.dtype("float64")
+    other = own.newbyteorder("<").newbyteorder("=")
+    x = np.ones(3)
+    assert record(lambda x: x * 2.0, x.astype(other)).inputs[0].spec.dtype is own
+    assert record(lambda x: x * 2.0, x.astype(">f8")).inputs[0].spec.dtype is own

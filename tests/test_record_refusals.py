@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 import math
+import operator
 import re
 import threading
 from collections.abc import Callable
@@ -12,6 +13,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from recording import faithful
 
 import martlet as mt
 from martlet.compile import NotRecordable, record
@@ -201,6 +203,29 @@ BY_NAME: dict[str, tuple[Callable[..., Any], str]] = {
     "a sorter": (lambda x: mt.namespace(x).searchsorted(x[:, 0], x, sorter=x), "searchsorted with a sorter"),
     "reshape with copy": (lambda x: mt.namespace(x).reshape(x, (6,), copy=True), "reshape with copy"),
 }
+
+
+def test_one_number_that_was_computed_may_grow() -> None:
+    """NumPy's numbers are values: no memory is written into, and no other name sees it."""
+
+    def function(x: Any, start: Any) -> Any:
+        total, kept = 0.0, []
+        for row in x:
+            total += mt.namespace(x).sum(row)
+            kept.append(total)
+        total -= 1
+        total *= total
+        return total, kept, start * 1.0
+
+    faithful(function, X, np.array(2.0))
+
+    def grows(x):
+        x += 1.0
+        return x
+
+    refused(grows, np.array(2.0))
+    refused(lambda x: operator.iadd(x[0, 0, ...], 1.0))
+    refused(lambda x: operator.isub(mt.namespace(x).where(x[0, 0] > 0, 1.0, 2.0), 1.0))
 
 
 @pytest.mark.parametrize("name", BY_NAME)

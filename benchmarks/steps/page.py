@@ -31,7 +31,7 @@ def workload_page(name: str, found: Mapping[str, Any]) -> str:
     gap = max(found["losses_apart"].values(), default=0.0)
     lines = [f"## {name}: {found['what']}", "", table(header, rows), ""]
     lines.append(f"Losses of the first steps: at most {gap:.0e} of them apart.")
-    lines += [f"- {peer_name(peer)}: {words}" for peer, words in found["words"].items()]
+    lines += [f"- {peer_name(peer)}: {reason(words)}" for peer, words in found["words"].items()]
     lines += [f"- {peer_name(peer)} is left out: {reason(why)}" for peer, why in found["left_out"].items()]
     return "\n".join(lines)
 

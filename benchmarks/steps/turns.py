@@ -23,7 +23,7 @@ from steps.workloads import Workload
 
 RTOL = {"SGD": 2e-4, "Momentum": 2e-4, "Adam": 1e-3}  # how closely losses must agree: Adam makes large what is small
 LONGEST_START, LONGEST_TURN = 300.0, 120.0  # seconds
-PAUSE = 0.05  # seconds, until the threads of whoever had the last turn no longer spin, waiting for more
+PAUSE = 0.25  # of a turn, before it: until the threads of whoever had the last one no longer spin, waiting for more
 Say = Callable[[str], None]
 
 
@@ -33,6 +33,7 @@ class Table:
     def __init__(self, name: str, conditions: Conditions) -> None:
         self.name = name
         self.peer: Peer | None = None
+        self.pause = 0.0
 
     def prepare(self, work: Workload) -> dict[str, Any]:
         self.peer = None  # the last workload's memory can be used again
@@ -45,10 +46,11 @@ class Table:
     def settle(self, block: float) -> None:
         assert self.peer is not None
         self.peer.settle(block)
+        self.pause = PAUSE * block
 
     def turn(self) -> tuple[float, ...]:
         assert self.peer is not None
-        time.sleep(PAUSE)
+        time.sleep(self.pause)
         return self.peer.turn()
 
 

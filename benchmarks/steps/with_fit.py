@@ -25,12 +25,14 @@ class Fit(OnBackend):
         self.each = work.batches
         compiles = "compile" in inspect.signature(mt.fit).parameters
         self.settings: dict[str, Any] = {"compile": True} if compiles else {}
-        self.words = "compile=True" if compiles else "eager: fit does not compile yet"
+        self.words = "eager: fit does not compile yet"
 
     def fit(self, epochs: int) -> mt.History:
         settings = {"batch_size": self.work.batch, "seed": 0, "last": "drop", "progress": False} | self.settings
         given = {"loss": self.loss, "optimizer": self.optimizer, "epochs": epochs}
-        return mt.fit(self.model, self.x, self.t, **given, **settings)[1]
+        history = mt.fit(self.model, self.x, self.t, **given, **settings)[1]
+        self.words = getattr(history, "compiled", self.words)
+        return history
 
     def run(self, first: int, stop: int) -> list[float]:
         return self.fit(1).loss

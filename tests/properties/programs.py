@@ -211,19 +211,59 @@ VOCABULARY = [
 ]  # fmt: skip
 
 
+def whole(verb: Callable[..., Any]) -> Callable[..., Any]:
+    """The verb on whole numbers, of which it gives whole ones below 16: sums of them are exact in any order."""
+
+    def of_whole(x: Any, y: Any, n: int) -> Any:
+        made = verb(x, y, n)
+        return made % 16 if made.dtype.kind in "fi" else made
+
+    return of_whole
+
+
+def whole_number(x: Any, y: Any, n: int) -> Any:
+    x = numeric(x)
+    ways: list[Callable[[], Any]] = [
+        lambda: x + 1, lambda: 2 - x, lambda: x * -3, lambda: x * 1.0, lambda: mt.namespace(x).maximum(x, 7.0),
+        lambda: mt.namespace(x).minimum(x, 5), lambda: x**2, lambda: -x,
+    ]  # fmt: skip
+    return ways[n % 8]()
+
+
+def whole_binary(x: Any, y: Any, n: int) -> Any:
+    return binary(x, y, n % 6)
+
+
+def whole_choice(x: Any, y: Any, n: int) -> Any:
+    return chosen(x, y, n % 12)
+
+
+def whole_reduction(x: Any, y: Any, n: int) -> Any:
+    return reduced(x, y, n // 10 * 10 + (0, 1, 2, 3, 5, 6, 7, 0, 1, 6)[n % 10])
+
+
+WHOLE = [
+    *map(whole, [whole_number, whole_binary, whole_binary, whole_reduction, whole_reduction, multiplied, multiplied]),
+    compared, whole_choice, viewed, viewed, whole(gathered),
+]  # fmt: skip
+
+
 # ---------------------------------------------------------------------------------------- a program
 
 
 class Written:
     """A function of arrays: the first ``states`` of them it gives back changed, and then some results."""
 
-    def __init__(self, words: Sequence[int], states: int, picks: Sequence[int], results: Sequence[int]) -> None:
+    def __init__(
+        self, words: Sequence[int], states: int, picks: Sequence[int], results: Sequence[int], verbs: Any = VOCABULARY
+    ) -> None:
         self.words, self.states, self.picks, self.results = words, states, picks, results
+        self.verbs = verbs
 
     def __call__(self, *arrays: Any) -> tuple[Any, ...]:
         found = list(arrays)
         for word in self.words:
-            verb, word = VOCABULARY[word % len(VOCABULARY)], word // len(VOCABULARY)
+            verb, word = self.verbs[word % len(self.verbs)], word // len(self.verbs)
             one, word = word % 64, word // 64
             other, word = word % 64, word // 64
             # More often than not the last one is used, so that a program is a chain and not a heap.

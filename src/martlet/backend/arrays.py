@@ -97,9 +97,11 @@ def device_of(x: Array) -> Any:
     import array_api_compat
 
     device = array_api_compat.device(x)
+    if device is None:  # a value that jit traces, which may not even be asked whether it is committed
+        return None
     if not hasattr(x, "committed") and hasattr(x, "device") and x.device == device:
         _say_it.add(type(x))
-    return None if device is None or not getattr(x, "committed", True) else device
+    return device if getattr(x, "committed", True) else None
 
 
 _say_it: set[type] = set()

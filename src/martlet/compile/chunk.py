@@ -54,14 +54,15 @@ class ChunkPlan(Plan):
         samples: Sequence[np.ndarray] | None = None,
         tables: bool = True,
     ) -> None:
-        self.rows, self.threads, self.tables = rows, threads, tables
-        super().__init__(program, carried, state, samples=samples, tables=False)
+        self.rows, self.tables = rows, tables
+        super().__init__(program, carried, state, samples=samples, tables=False, threads=threads)
 
     def _simplified(self, wanted: list[Node], samples: Any) -> tuple[list[Node], dict[Node, Table]]:
         return with_means(wanted), {}
 
     def _lay_out_data(self, wanted: list[Node], made: Any, samples: Sequence[np.ndarray] | None) -> None:
         self.arrays: dict[Node, np.ndarray] = {}
+        self.ones: dict[Node, np.ndarray] = {}
         self.samples = samples
         self.index = None if samples is None else np.zeros(self.data[0].spec.shape[0], np.intp)
         self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data] if samples is None else []
@@ -70,17 +71,15 @@ class ChunkPlan(Plan):
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         moving = [block.before for block in blocks]
         split = Split(wanted, self.data, moving)
-        known = given | {block.before: self.state.of(block) for block in blocks}
-        self.changing = set(moving)
+        single = {node: self.sources[node] for node in self.data if not node.spec.shape}
+        known = given | single | {block.before: self.state.of(block) for block in blocks}
+        self.changing = {*moving, *single}
         late = [total for total in split.totals if total not in split.early]
         self.passes = [Pass(self, split, totals, known) for totals in (split.early, late) if totals]
         totals = set(split.totals)
         ends, own, replaces, nodes = self._in_order(wanted, blocks, known, totals, totals)
         nodes = self._settled(nodes, known, own)
-        rest = Fast(nodes, given=known, targets=own, replaces=replaces, keep=[*ends, *own])
-        self.calls = Calls(rest.calls, rest.first_write, self.state.count)
-        self.outputs = [rest.arrays[node] for node in ends]
-        self._run = self._run_chunks
+        self._lower(nodes, known, own, replaces, ends)
 
     def _settled(self, nodes: list[Node], known: dict[Node, np.ndarray], written: Iterable[Node] = ()) -> list[Node]:
         """Computes now what stays the same in every step; what is left of the nodes."""
@@ -95,11 +94,11 @@ class ChunkPlan(Plan):
         assert self.index is not None
         self.index[...] = rows
 
-    def _run_chunks(self) -> None:
+    def run(self) -> None:
         with blas.held():
             for each in self.passes:
                 each.run()
-        self.calls.run()
+        super().run()
 
 
 class Pass:

@@ -53,19 +53,17 @@ class Split:
     def _early(self, moving: set[Node]) -> list[Node]:
         """The totals that rows read."""
         behind = depends_on(self.nodes, set(self.totals))
-        readers: dict[Node, Node] = {}
-        for total in self.totals:
-            after = depends_on(self.nodes, {total})
-            reader = next((node for node in self.nodes if node in after and node in self.rows), None)
-            if reader is not None:
-                readers[total] = reader
-        for total, reader in readers.items():
+        read = set(reachable(self.rows))
+        early = [total for total in self.totals if total in read]
+        for total in early:
             path = reachable([total])
             dear = [n for n in path if n in moving or (n.family == PRODUCT and (n in self.rows or n in self.totals))]
             if dear or any(parent in behind for parent in total.parents):
+                after = depends_on(self.nodes, {total})
+                reader = next(node for node in self.nodes if node in after and node in self.rows)
                 also = "" if reader.place == total.place else f" in {reader.place}"
                 refuse(total, f"its {total.name} over all samples is read by each of them again{also}")
-        return list(readers)
+        return early
 
 
 def _count(data: Iterable[Node]) -> int:

@@ -43,6 +43,14 @@ class Stepper:
         """Take the steps of these batches of the epoch, counted from 0: their losses, an array or a list of arrays."""
         raise NotImplementedError
 
+    def epochs(self, orders: list[Array | None], steps: int) -> Any:
+        """Take all steps of some epochs, so many of each: their losses, one epoch's after the other's."""
+        losses: list[Any] = []
+        for order in orders:
+            self.shuffle(order)
+            losses += self.run(0, steps)
+        return losses
+
     def read(self) -> tuple[Any, Any]:
         """The model and the state as they are now.  Nobody else writes to what is given here, now or later."""
         raise NotImplementedError

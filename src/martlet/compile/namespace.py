@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from martlet.backend import host
-from martlet.compile import rearranging
+from martlet.compile import creating
 from martlet.compile.noting import NOTED, noted
 from martlet.compile.recorded import Recorded
 from martlet.compile.tape import refuse, tape
@@ -53,4 +53,4 @@ class Notes(ModuleType):
 
 # It answers to NumPy's name: whoever asks which library an array is from is told what will compute it.
 notes = Notes("numpy", __doc__)
-vars(notes).update(NOTED, empty=rearranging.zeros, empty_like=rearranging.zeros_like)  # of which nobody can tell
+vars(notes).update(NOTED, empty=creating.zeros, empty_like=creating.zeros_like)  # of which nobody can tell

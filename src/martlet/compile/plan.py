@@ -15,6 +15,7 @@ from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
+from martlet.compile.pieces import Pieces, Update
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import (
     copy_of,
@@ -42,7 +43,7 @@ class Plan:
 
     exact: to the last bit what the function itself gives; else sums may be added in another order.  samples: for each
     data input all the samples that there are, of which ``load`` takes a batch; then ``inputs`` is of no use.  tables:
-    whether what follows from labels alone is computed for all of them now.
+    whether what follows from labels alone is computed for all of them now.  threads: how many share a large update.
     """
 
     may_fail: Callable[[Node], bool] = staticmethod(may_fail)
@@ -56,8 +57,9 @@ class Plan:
         exact: bool = False,
         samples: Sequence[np.ndarray] | None = None,
         tables: bool = True,
+        threads: int = 1,
     ) -> None:
-        self.program, self.state, self.exact = program, state, exact
+        self.program, self.state, self.exact, self.threads = program, state, exact, threads
         self._scripts = False
         dense = without_gaps(program.nodes)
         inputs = [dense[node] for node in program.inputs]
@@ -125,12 +127,34 @@ class Plan:
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
+        self._lower(body, given, own, replaces, ends)
+
+    def _lower(
+        self,
+        nodes: list[Node],
+        given: dict[Node, np.ndarray],
+        own: dict[Node, np.ndarray],
+        replaces: dict[Node, Node],
+        ends: list[Node],
+    ) -> None:
+        update = Update(nodes, targets=own, replaces=replaces, keep=ends)
+        late = set(update.nodes)
+        keep = [*ends, *own, *update.reads]
+        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": keep}
+        body = [node for node in nodes if node not in late]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self._scripts = self._is_small(body)
-        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
+        self.pieces = Pieces(update, lowering.arrays, self.threads) if late else None
+        self._scripts = self._is_small(nodes) and self.pieces is None
+        calls = [*lowering.calls, *(self.pieces.calls if self.pieces else ())]
+        self.calls = Calls(calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _run_pieces(self) -> None:
+        assert self.pieces is not None
+        self.pieces.prepare()
+        self.calls.run()
+        self.pieces.check()
 
     def _in_order(
         self,
@@ -175,7 +199,8 @@ class Plan:
     @calls.setter
     def calls(self, calls: Calls) -> None:
         self._calls = calls
-        self._run = self._scripted(calls) if self._scripts else calls.run
+        whole = calls.run if self.pieces is None else self._run_pieces
+        self._run = self._scripted(calls) if self._scripts else whole
 
     def _scripted(self, calls: Calls) -> Callable[[], None]:
         """What does not write the state as a script, which may be interrupted; then the rest."""

@@ -13,7 +13,7 @@ from martlet.backend import is_array
 from martlet.backend import namespace as namespace_of
 from martlet.compile.layout import row_by_row
 from martlet.compile.node import Node
-from martlet.compile.ops import ELEMENTWISE, OPS
+from martlet.compile.ops import ELEMENTWISE, OPS, REDUCTION
 from martlet.compile.tape import NotRecordable, line, place, refuse, tape
 
 Method = Callable[..., "Recorded"]
@@ -33,6 +33,18 @@ def _operators(name: str) -> tuple[Method, Method]:
         return note(name, other, self)
 
     return _operator(name), swapped
+
+
+def _in_place(name: str) -> Method:
+    """``total += x``, where total is one number that was computed: NumPy's are values, and the name moves on."""
+
+    def method(self: Recorded, other: Any) -> Recorded:
+        node = self.node
+        if node.spec.shape or node.family not in (ELEMENTWISE, REDUCTION) or node.name in ("where", "astype"):
+            self._no_writing()  # for these give arrays, even of one number
+        return note(name, self, other)
+
+    return method
 
 
 def _sign(name: str) -> Method:
@@ -135,8 +147,10 @@ class Recorded:
     def _no_writing(self, *ignored: Any) -> NoReturn:
         refuse("an array is written into; make a new one: x = x + y, or where(mask, y, x)")
 
-    __setitem__ = __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = _no_writing
-    __imatmul__ = __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _no_writing
+    __setitem__ = __imatmul__ = __ilshift__ = __irshift__ = _no_writing
+    __iadd__, __isub__, __imul__, __itruediv__ = map(_in_place, ("add", "subtract", "multiply", "divide"))
+    __ifloordiv__, __imod__, __ipow__ = map(_in_place, ("floor_divide", "remainder", "pow"))
+    __iand__, __ior__, __ixor__ = map(_in_place, ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
     def __array__(self, *ignored: Any, **settings: Any) -> NoReturn:
         _current(self)

@@ -68,6 +68,8 @@ def _check_nest(value: Any, what: str) -> None:
 
 def _input(x: Any, name: str) -> Node:
     spec = _form(x)
+    # A dtype that equals NumPy's own need not be the same object, by which the optimizers tell dtypes apart.
+    spec = spec._replace(dtype=np.dtype(spec.dtype.name))
     if spec.dtype.kind not in "biufc":
         raise TypeError(f"record: {name} must hold numbers, got an array of dtype {spec.dtype.name}")
     return Node("input", (), {"name": name}, spec, "the arguments")

@@ -52,7 +52,9 @@ class Script:
         """One name for one object, which is kept, so that no other can have its id."""
         name = self.names.get(id(value))
         if name is None:
-            name = stem if stem not in self.values else f"{stem}{len(self.values)}"
+            name, count = stem, 1
+            while name in self.values:
+                name, count = f"{stem}_{count}", count + 1
             self.names[id(value)] = name
             self.values[name] = value
         return name

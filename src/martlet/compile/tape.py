@@ -6,7 +6,6 @@ import functools
 import linecache
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -53,14 +52,16 @@ class Tape(threading.local):
 tape = Tape()
 
 
-def _frames() -> Iterator[FrameType]:
+def _frames() -> list[FrameType]:
     """Who called whom: from the innermost frame outside these files to the one that a recording calls."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
+    found = []
     while frame is not None and not frame.f_code.co_filename.startswith(HERE):
-        yield frame
+        found.append(frame)
         frame = frame.f_back
+    return found
 
 
 def place() -> str:
@@ -69,14 +70,15 @@ def place() -> str:
     for frame in _frames():
         code = frame.f_code
         if code.co_argcount and code.co_varnames[0] == "self":
-            who = id(frame.f_locals["self"])
-            if owner is None and who in tape.names:
+            who = frame.f_locals["self"]
+            if owner is None and id(who) in tape.names:
                 owner = who
-            if owner is not None and who != owner:
-                break
-            if owner is not None and hasattr(type(frame.f_locals["self"]), code.co_name):
-                found = f"{tape.names[owner]}.{code.co_name}"
-    return found
+            if owner is not None:
+                if who is not owner:
+                    break
+                if hasattr(owner, code.co_name):  # and not what is wrapped around a verb
+                    found = code.co_name
+    return found if owner is None else f"{tape.names[id(owner)]}.{found}"
 
 
 def line() -> str:
@@ -84,7 +86,7 @@ def line() -> str:
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, *installed())):
         frame = frame.f_back
-    frame = frame or next(_frames(), None)  # where all is installed, whoever called
+    frame = frame or next(iter(_frames()), None)  # where all is installed, whoever called
     if frame is None:
         return "a line that is not known"
     file, number = frame.f_code.co_filename, frame.f_lineno

@@ -26,9 +26,9 @@ from martlet.step import train_step
 from martlet.tree import map_leaves, named_leaves
 
 
-def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
-    """The function itself or, with ``how=True``, its operations under ``torch.compile``."""
-    return on_lists(function, graph) if how is True else function
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The operations of a function under ``torch.compile``, which takes its time."""
+    return on_lists(function, graph)
 
 
 def graph(lists: Lists) -> Lists:
@@ -127,7 +127,7 @@ class InferenceStepper(EagerStepper):
         self.words = f"PyTorch: eager steps in inference mode: {reason}"
         if how is True:
             self.words = "PyTorch: torch.compile, one program per step"
-            self.step = compiled(self.step, how)
+            self.step = compiled(self.step)
         count = arrays[0].shape[0]
         sizes = (min(size, count), count % size if how is True and last == "keep" else 0)
         with torch.inference_mode():  # a step that is forgotten: a layer with an autograd of its own finds none here

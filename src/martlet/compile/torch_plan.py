@@ -209,7 +209,7 @@ class TorchPlan(Plan):
         body = [node for node in nodes if node in changing and node.op is not None]
         settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         lowering = TorchLowering(body, place=place, **settings)
-        self._scripts = True
+        self._scripts, self.pieces = True, None
         self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
 
