@@ -1,4 +1,4 @@
-"""On PyTorch the steps run in inference mode, of which nothing may be left over, or, if asked, under torch.compile."""
+"""PyTorch steps run in inference mode, of which nothing is left over, and under torch.compile where it is asked for."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def problem(xp: Target, samples: int = 22) -> tuple[Any, Any, Any]:
 
 
 def fit(given: tuple[Any, Any, Any], **changes: Any) -> tuple[Any, mt.History]:
-    options = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(lr=0.01), "epochs": 3, "batch_size": 8}
+    options = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(lr=0.01), "epochs": 20, "batch_size": 8}
     return mt.fit(*given, **options | changes)
 
 
@@ -115,7 +115,7 @@ def test_a_layer_that_reads_cannot_be_compiled(xp: Target, graphs: list[Any]) ->
     given = mt.Sequential(Reading(), *model), x, t
     with pytest.raises(ValueError, match=r"compile=True: the step cannot be compiled: \w+"):
         fit(given, compile=True)
-    assert fit(given)[1].compiled == "PyTorch: eager steps in inference mode"
+    assert fit(given)[1].compiled.startswith("PyTorch: eager steps in inference mode: NotRecordable: ")
 
 
 # ------------------------------------------------------------------------------------ inference mode

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 
 from martlet.backend import Backend, backend_of, describe
 from martlet.checks import check_count
-from martlet.compile.eager import EagerStepper, Stepper
+from martlet.compile.eager import EagerStepper, Stepper, reason_of
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.memory import is_out_of_memory
@@ -17,7 +17,7 @@ from martlet.tree import leaves
 
 
 class Compiler(NamedTuple):
-    """How a library compiles: the module that knows it, the class of its steppers, and from how many steps it pays.
+    """How a library compiles: the module that knows it, what makes its steppers, and from how many steps it pays.
 
     plans: whether the stepper wants to know of how many epochs it will be asked at once.  on_request: whether
     a function is compiled only for those who ask, because it takes long.
@@ -33,7 +33,7 @@ class Compiler(NamedTuple):
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
     "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
-    "torch": Compiler("martlet.compile.torch", "TorchStepper", 0, on_request=True),
+    "torch": Compiler("martlet.compile.torch", "stepper", 50, on_request=True),
 }
 
 
@@ -116,12 +116,6 @@ def stepper(
     if how is True:
         raise ValueError(f"fit: compile=True: the step cannot be compiled: {reason}")
     return EagerStepper(*given, size=size, last=last, words=f"eager: {reason}")
-
-
-def reason_of(error: Exception) -> str:
-    """What kept a compiler from compiling, in one line."""
-    lines = str(error).strip().splitlines() or [""]
-    return f"{type(error).__name__}: {lines[0]}".removeprefix("CannotCompile: ")
 
 
 def _part(name: str, part: str) -> Any:

@@ -25,7 +25,7 @@ def asarray(x: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | No
         found = stack([asarray(item) for item in x])
         return found if dtype is None else astype(found, dtype)
     _refuse_arrays_in(x)
-    return note("constant", array=np.array(x, dtype=dtype))
+    return note("constant", array=np.array(x, dtype=dtype), **({} if dtype is None else {"dtype": np.dtype(dtype)}))
 
 
 def _refuse_arrays_in(x: Any) -> None:

@@ -17,6 +17,12 @@ class CannotCompile(Exception):
     """Why a step cannot be compiled, in words that fit behind "because"."""
 
 
+def reason_of(error: Exception) -> str:
+    """What kept a compiler from compiling, in one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".removeprefix("CannotCompile: ")
+
+
 class Stepper:
     """Takes the steps of a training run.  It owns the model and the state, and what it was given stays as it is.
 

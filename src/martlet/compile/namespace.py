@@ -12,7 +12,7 @@ from martlet.backend import host
 from martlet.compile import creating
 from martlet.compile.noting import NOTED, noted
 from martlet.compile.recorded import Recorded
-from martlet.compile.tape import refuse
+from martlet.compile.tape import refuse, tape
 
 
 def _dtypes(values: Iterable[Any]) -> list[Any]:
@@ -31,6 +31,8 @@ def can_cast(from_: Any, to: Any, /) -> bool:
 
 @noted
 def finfo(type: Any, /) -> Any:
+    if tape.half == "bfloat16" and np.dtype(*_dtypes((type,))) == np.float16:
+        refuse("the limits of bfloat16 are asked for, which NumPy does not know; compute in float32 and cast back")
     return host.finfo(*_dtypes((type,)))
 
 

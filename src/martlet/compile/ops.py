@@ -97,7 +97,7 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None) -
     return np.eye(n_rows, n_cols, k=k, dtype=np.float64 if dtype is None else dtype)
 
 
-def constant(array: np.ndarray) -> np.ndarray:
+def constant(array: np.ndarray, dtype: Any = None) -> np.ndarray:
     return array
 
 

@@ -46,6 +46,8 @@ class Plan:
     whether what follows from labels alone is computed for all of them now.  threads: how many share a large update.
     """
 
+    may_fail: Callable[[Node], bool] = staticmethod(may_fail)
+
     def __init__(
         self,
         program: Program,
@@ -97,7 +99,7 @@ class Plan:
 
     def _lay_out_data(self, wanted: list[Node], made: dict[Node, Table], samples: Sequence[np.ndarray] | None) -> None:
         """Memory for a batch, and the calls that take it from all samples."""
-        self.arrays: dict[Node, np.ndarray] = {}
+        self.arrays: dict[Node, Any] = {}
         self.ones: dict[Node, np.ndarray] = {}  # the same with a column of ones
         self.loads: list[tuple[Any, int, np.ndarray]] = []
         needs_ones = {node.operands[0] for node in reachable(wanted) if node.name in (AFFINE, SLOPES)}
@@ -166,7 +168,7 @@ class Plan:
 
         The numbers of ``shared`` are not those that are written into the state, but copied.
         """
-        risky = [node for node in reachable(wanted, known) if may_fail(node)]
+        risky = [node for node in reachable(wanted, known) if self.may_fail(node)]
         before_risks = reachable(risky, known)
         results = len(wanted) - len(blocks)
         own: dict[Node, np.ndarray] = {}

@@ -13,8 +13,8 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import describe, is_array, meet, to_numpy
-from martlet.compile.layout import spec_of
+from martlet.backend import describe, dtype_name, is_array, meet, to_numpy
+from martlet.compile.layout import Spec, spec_of
 from martlet.compile.namespace import notes
 from martlet.compile.node import Node
 from martlet.compile.program import Program
@@ -67,12 +67,28 @@ def _check_nest(value: Any, what: str) -> None:
 
 
 def _input(x: Any, name: str) -> Node:
-    array = to_numpy(x)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"record: {name} must hold numbers, got an array of dtype {array.dtype.name}")
+    spec = _form(x)
     # A dtype that equals NumPy's own need not be the same object, by which the optimizers tell dtypes apart.
-    spec = spec_of(array)._replace(dtype=np.dtype(array.dtype.name))
+    spec = spec._replace(dtype=np.dtype(spec.dtype.name))
+    if spec.dtype.kind not in "biufc":
+        raise TypeError(f"record: {name} must hold numbers, got an array of dtype {spec.dtype.name}")
     return Node("input", (), {"name": name}, spec, "the arguments")
+
+
+def _form(x: Any) -> Spec:
+    """What an array looks like.  PyTorch's are asked, wherever they are; the others come to the host."""
+    if not callable(getattr(x, "stride", None)):
+        return spec_of(to_numpy(x))
+    width = dtype_name(x.dtype)
+    if width in ("float16", "bfloat16"):  # NumPy has no bfloat16, and float16 stands for it
+        if tape.half not in ("", width):
+            refuse("float16 and bfloat16 meet; a recording can have one of them")
+        tape.half = width
+    try:
+        dtype = np.dtype("float16" if width == "bfloat16" else width)
+    except TypeError:
+        raise TypeError(f"record: expected numbers, got an array of dtype {width}") from None
+    return Spec(tuple(x.shape), dtype, tuple(x.stride()))
 
 
 def _argument_names(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[str]:

@@ -32,6 +32,7 @@ class Tape(threading.local):
     """What is being recorded in this thread: the operations so far, and the names of the trees that take part."""
 
     nodes: list[Node] | None = None
+    half = ""  # which half precision the arguments have; float16 stands for bfloat16
     names: dict[int, str] = {}  # noqa: RUF012, which is exchanged as a whole and never written into
 
     def start(self) -> list[Node]:
@@ -40,6 +41,7 @@ class Tape(threading.local):
             refuse("a recording is going on already; call the function itself, it is recorded with the rest")
         self.nodes = []
         self.names = {}
+        self.half = ""
         return self.nodes
 
     def stop(self) -> None:
