@@ -51,11 +51,14 @@ def test_no_number_makes_one_name_of_two() -> None:
 
 def test_it_reads_as_one_would_write_it() -> None:
     x, y = np.ones(3), np.zeros((3, 3))
-    calls = [(np.dot, y, x, x), (functools.partial(np.maximum, out=x), x, x), (np.add.reduce, y, 0, None, x)]
+    calls = [(y.dot, x, x), (functools.partial(np.maximum, out=x), x, x), (np.add.reduce, y, 0, None, x)]
+    calls += [(x.__setitem__, ..., y), (x.take, y, None, x, "clip")]
     assert Script(calls).text.splitlines() == [
         "def step():",
-        "    dot(a, a_1, a_1)",
-        "    maximum(a_1, a_1, out=a_1)",
-        "    add_reduce(a, 0, None, a_1)",
+        "    a_1.dot(a, a)",
+        "    maximum(a, a, out=a)",
+        "    add_reduce(a_1, 0, None, a)",
+        "    a[...] = a_1",
+        "    a.take(a_1, None, a, 'clip')",
         "    return",
     ]

@@ -183,7 +183,7 @@ class Body:
     def _taken(self, source: np.ndarray, at: slice, out: np.ndarray) -> Call:
         index = self.owner.plan.index
         if index is None:
-            return np.copyto, out, source[at]
+            return out.__setitem__, ..., source[at]
         if out.flags.c_contiguous:
             return source.take, index[at], 0, out, "clip"
         return self._columns(source).take, index[at], 1, out.T, "clip"
@@ -200,7 +200,7 @@ class Body:
             start, step = node.settings["start"], node.settings["step"]
             first = np.arange(start, start + out.size * step, step, dtype=out.dtype)
             return np.add, first, np.asarray(at.start * step, dtype=out.dtype), out
-        return np.copyto, out, self.owner.read[node][(slice(None),) * rows.axis + (at,)]
+        return out.__setitem__, ..., self.owner.read[node][(slice(None),) * rows.axis + (at,)]
 
 
 class Sums:
@@ -244,7 +244,7 @@ class Sums:
         for (ufunc, lines), array in zip(self.groups, share, strict=True):
             lane = lines[number % LANES]
             if number < LANES:
-                calls.append((np.copyto, lane, array))
+                calls.append((lane.__setitem__, ..., array))
             else:
                 calls.append((functools.partial(ufunc, out=lane), lane, array))
         return calls

@@ -91,7 +91,7 @@ class Lowering:
     same: Callable[[Any, Any], bool] = staticmethod(lambda a, b: same_view(a, b))
     has_form: Callable[[Any, Spec], bool] = staticmethod(lambda array, spec: has_form(array, spec))
     shares: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
-    copy: Callable[[Any, Any], Any] = staticmethod(np.copyto)
+    copy: Callable[[Any, Any], Call] = staticmethod(lambda out, x: (out.__setitem__, ..., x))
 
     def __init__(
         self,
@@ -148,13 +148,13 @@ class Lowering:
             array = self.arrays[node]
             if any(self.shares(array, out) for out in written):
                 aside = self.array_in(self.buffer(node.spec.nbytes), new(node.spec.shape, node.spec.dtype))
-                self.call(self.copy, aside, array)
+                self.call(*self.copy(aside, array))
                 array = aside
             sources.append(array)
         if self.late and self.first_write < 0:
             self.first_write = len(self.calls)
         for (out, _), array in zip(self.late, sources, strict=True):
-            self.call(self.copy, out, array)
+            self.call(*self.copy(out, array))
 
     def form(self, node: Node) -> Spec:
         """How a result lies in memory: as it would eagerly."""
@@ -258,9 +258,9 @@ class Lowering:
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
             if node.name == "reshape":  # read in the order of its rows, whatever the memory's
-                self.call(np.copyto, out.reshape(source.shape), source)
+                self.call(*self.copy(out.reshape(source.shape), source))
             else:
-                self.call(np.copyto, out, seen)
+                self.call(*self.copy(out, seen))
         else:
             self._place(node, seen, self.root(parent))
 
@@ -269,7 +269,7 @@ class Lowering:
             self._where(node)
         elif node.name == "astype":
             (parent,) = node.parents
-            self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
+            self.call(*self.copy(self._over(node, ()), self.arrays[parent]))
         elif node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
             self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
         else:
@@ -319,7 +319,7 @@ class Lowering:
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
         if not same_view(out, other):
-            self.call(functools.partial(np.copyto, casting="unsafe"), out, other)
+            self.call(*self.copy(out, other))
         mask = self._operand(condition, np.dtype(bool))
         self.call(functools.partial(np.copyto, casting="unsafe", where=mask), out, self._operand(x, node.spec.dtype))
 
@@ -342,9 +342,9 @@ class Lowering:
         a, b = (self.arrays[parent] for parent in node.parents)
         plain = a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f" and min(a.shape + b.shape) > 1
         if plain and out.flags.c_contiguous:
-            self.call(np.dot, a, b, out)  # the same product of the same library, without a look at broadcasting
+            self.call(a.dot, b, out)  # the same product of the same library, without a look at broadcasting
         elif plain and out.T.flags.c_contiguous:
-            self.call(np.dot, b.T, a.T, out.T)
+            self.call(b.T.dot, a.T, out.T)
         else:
             self.call(np.matmul, a, b, out)
 
@@ -355,7 +355,7 @@ class Lowering:
             array, stop = self.arrays[parent], start + parent.spec.size
             place = self.arrays[node][start:stop].reshape(parent.spec.shape)
             if not self.same(array, place):
-                self.call(self.copy, place, array)
+                self.call(*self.copy(place, array))
             start = stop
 
     def _other(self, node: Node) -> None:
@@ -366,7 +366,7 @@ class Lowering:
         elif node.name == "concat" and node.settings.get("axis") is not None:
             self.call(np.concatenate, arrays, node.settings["axis"], out)
         elif node.name == "copy":
-            self.call(np.copyto, out, arrays[0])
+            self.call(*self.copy(out, arrays[0]))
         else:
             self._copied(node, out)
 

@@ -46,7 +46,8 @@ def may_fail(node: Node) -> bool:
 class TorchLowering(Lowering):
     """Turns nodes into calls of PyTorch (see ``Lowering``, which settles where results live)."""
 
-    same, shares, copy = staticmethod(same), staticmethod(shares), staticmethod(copy)
+    same, shares = staticmethod(same), staticmethod(shares)
+    copy = staticmethod(lambda out, x: (copy, out, x))
 
     def __init__(self, nodes: Sequence[Node], *, place: Place, **settings: Any) -> None:
         self.place = place
