@@ -47,7 +47,8 @@ class Replayed:
         import torch
 
         from martlet.compile.torch_calls import Place
-        from martlet.compile.torch_plan import TorchPlan, TorchState
+        from martlet.compile.torch_plan import TorchPlan
+        from martlet.compile.torch_state import TorchState
 
         with torch.inference_mode():
             program = record(function, *arguments)
