@@ -11,7 +11,7 @@ from typing import Any
 import hypothesis
 import numpy as np
 import pytest
-from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, network
+from cases import LAYERS, LOSSES, OPTIMIZERS, Centred, LayerCase, LossCase, OptimizerCase, affine, network
 from hypothesis import strategies as st
 from properties.programs import Written, drawn_arrays
 from properties.strategies import for_all, seeds
@@ -47,7 +47,8 @@ class Replayed:
         import torch
 
         from martlet.compile.torch_calls import Place
-        from martlet.compile.torch_plan import TorchPlan, TorchState
+        from martlet.compile.torch_plan import TorchPlan
+        from martlet.compile.torch_state import TorchState
 
         with torch.inference_mode():
             program = record(function, *arguments)
@@ -263,6 +264,19 @@ def test_no_result_of_a_drawn_program_is_overwritten_while_it_is_read(
         arrays = [*expected[:states], *arrays[states:]]
 
 
+def test_what_is_read_turned_is_not_overwritten() -> None:
+    """A sum that is multiplied with itself transposed, and a state that is taken from itself transposed."""
+    import torch
+
+    a, b, x = torch.tensor(np.random.default_rng(3).standard_normal((3, 9, 9)))
+
+    def step(a: Any, b: Any, x: Any) -> Any:
+        h = a + x
+        return 0.1 * (h * h.mT), a.mT - a, b + h
+
+    side_by_side(step, a, b, x, carried=[(0, 1, "model", "0"), (1, 0, "model", "1")], steps=4)
+
+
 # -------------------------------------------------------------------------------------------- the stepper
 
 
@@ -387,6 +401,19 @@ def run_and_wait(taken: Any) -> None:
     """One step, in which Ctrl-C arrives at the latest while nothing is done."""
     taken.run(0, 1)
     time.sleep(1)
+
+
+def test_what_takes_memory_has_been_done_before_the_state_is_written() -> None:
+    import torch
+
+    _, loss, optimizer, _, data = training()
+    rng = np.random.default_rng(2)
+    model = to_torch(mt.Sequential(Centred(rng.standard_normal(3)), affine(rng, 3, 2)))  # its first array is done first
+    calls = stepper(model, loss, optimizer, optimizer.init(model), data, size=5).plan.calls  # type: ignore[attr-defined]
+    late = [getattr(function, "func", function) for function, *_ in calls.calls[calls.commit :]]
+    simple = {torch.add, torch.subtract, torch.multiply, torch.divide, torch.sqrt, torch.negative, torch.expm1}
+    assert late
+    assert set(late) <= simple | {torch.Tensor.copy_}
 
 
 def leaves_of(taken: Any) -> list[Any]:

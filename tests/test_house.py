@@ -76,6 +76,7 @@ LADDER = [
     ["compile.plan"],
     ["compile.chunk"],
     ["compile.decide", "compile.torch_calls"],
+    ["compile.torch_state"],
     ["compile.torch_plan"],
     ["compile.numpy", "compile.jax"],
     ["compile.torch"],

@@ -17,7 +17,8 @@ from martlet.compile.numpy import carried_of
 from martlet.compile.recording import record
 from martlet.compile.structure import Lists, on_lists
 from martlet.compile.torch_calls import Place
-from martlet.compile.torch_plan import TorchPlan, TorchState
+from martlet.compile.torch_plan import TorchPlan
+from martlet.compile.torch_state import TorchState
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.memory import is_out_of_memory

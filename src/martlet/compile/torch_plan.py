@@ -21,7 +21,6 @@ from martlet.compile.ops import ELEMENTWISE, SOURCE, VIEW
 from martlet.compile.plan import Plan
 from martlet.compile.program import Program
 from martlet.compile.rewrite import depends_on, reachable
-from martlet.compile.state import State
 from martlet.compile.torch_calls import (
     WITHOUT_OUT,
     Place,
@@ -34,6 +33,7 @@ from martlet.compile.torch_calls import (
     same,
     shares,
 )
+from martlet.compile.torch_state import TorchState
 
 copy: Callable[[torch.Tensor, torch.Tensor], Any] = torch.Tensor.copy_
 
@@ -147,30 +147,6 @@ class TorchLowering(Lowering):
             for key, value in node.settings.items()
         }
         self.call(into, eager(node.name, first, settings), operands, out)
-
-
-class TorchState(State):
-    """The memory of what a step changes (see ``State``), where a model is."""
-
-    def __init__(self, values: dict[str, torch.Tensor], place: Place) -> None:
-        super().__init__(values)
-        self.place = place
-
-    def new(self, spec: Spec) -> torch.Tensor:
-        return self.place.array_in(self.place.buffer(spec.nbytes), spec)
-
-    def restore(self) -> None:
-        """All arrays as they were in the beginning."""
-        for name, part in self._placed().items():
-            part.copy_(self.values[name])
-
-    def copied(self, array: torch.Tensor) -> torch.Tensor:
-        with torch.inference_mode(False):  # what leaves a plan is an array like any other
-            return array.clone(memory_format=torch.contiguous_format)
-
-    def counted(self, start: torch.Tensor, growth: int) -> torch.Tensor:
-        with torch.inference_mode(False):
-            return self.copied(start) + growth
 
 
 class TorchPlan(Plan):
