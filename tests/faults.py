@@ -507,7 +507,7 @@ FAULTS = [
     Fault("a counter grows by one whatever it should grow by", "compile/state.py",
           "self.steps * growth", "self.steps", "test_fast.py -k counter"),
     Fault("the last batch is taken to be as long as the others", "compile/numpy.py",
-          "self.short.load(order[self.count // size * size :])", "self.short.load(order[: self.count % size])",
+          "self.short.step(order[self.count // size * size :])", "self.short.step(order[: self.count % size])",
           "test_fast.py -k trains_as"),
     Fault("a script leaves out keywords", "compile/script.py",
           "keywords = {**function.keywords, **keywords}", "keywords = dict(keywords)", "test_script.py"),

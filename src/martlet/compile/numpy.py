@@ -119,17 +119,14 @@ class NumpyStepper(Stepper):
     def _run_into(self, losses: np.ndarray, first: int) -> None:
         """The steps of as many batches as there is room for losses, from this number on."""
         size, order, plan = self.size, self.order, self.plan
-        load, run, value = plan.load, plan.run, plan.outputs[0]
+        step, value = plan.step, plan.outputs[0]
         whole = min(len(losses), self.count // size - first)
-        for i in range(whole):
-            start = (first + i) * size
-            load(order[start : start + size])
-            run()
+        for i, rows in enumerate(order[first * size : (first + whole) * size].reshape(-1, size)):
+            step(rows)
             losses[i] = value
         if whole < len(losses):
             assert self.short is not None
-            self.short.load(order[self.count // size * size :])
-            self.short.run()
+            self.short.step(order[self.count // size * size :])
             losses[whole] = self.short.outputs[0]
 
     def read(self) -> tuple[Any, Any]:

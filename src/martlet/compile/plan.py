@@ -27,7 +27,7 @@ from martlet.compile.rewrite import (
     with_operands,
     without_gaps,
 )
-from martlet.compile.script import Script
+from martlet.compile.script import ROWS, Script
 from martlet.compile.state import State
 
 SMALL = 2**20  # bytes of results
@@ -199,22 +199,33 @@ class Plan:
     @calls.setter
     def calls(self, calls: Calls) -> None:
         self._calls = calls
-        whole = calls.run if self.pieces is None else self._run_pieces
-        self._run = self._scripted(calls) if self._scripts else whole
+        self._run = calls.run if self.pieces is None else self._run_pieces
+        self.step: Callable[[np.ndarray], None] = self._load_and_run
+        """One step with the samples of these numbers."""
+        if self._scripts:
+            self._write_script(calls)
 
-    def _scripted(self, calls: Calls) -> Callable[[], None]:
-        """What does not write the state as a script, which may be interrupted; then the rest."""
-        compute = Script(calls.calls[: calls.commit]).function()
+    def _write_script(self, calls: Calls) -> None:
+        """What does not write the state, in which a Ctrl-C does no harm, becomes a script; then comes the rest."""
+        loads = [(take, ROWS, axis, out, "clip") for take, axis, out in self.loads]
+        compute = Script([*loads, *calls.calls[: calls.commit]]).function()
         write = Calls(calls.calls[calls.commit :], 0, self.state.count).run
 
-        def run() -> None:
-            compute()
+        def run(*rows: np.ndarray) -> None:
+            compute(*rows)
             write()
 
-        return run
+        if loads:
+            self.step = run
+        else:
+            self._run = run
 
     def __str__(self) -> str:
         return Script(self.calls.calls).text
+
+    def _load_and_run(self, rows: np.ndarray) -> None:
+        self.load(rows)
+        self.run()
 
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""

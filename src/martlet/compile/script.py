@@ -14,20 +14,23 @@ import numpy as np
 
 from martlet.compile.lower import Call
 
+ROWS = np.empty(0, np.intp)  # stands for the numbers of a batch's samples
+
 
 class Script:
-    """The lines, and the function that runs them."""
+    """The lines, and the function that runs them.  Where a call has ROWS, it gets the function's argument."""
 
     def __init__(self, calls: Sequence[Call]) -> None:
-        self.names: dict[int, str] = {}
+        self.names: dict[int, str] = {id(ROWS): "rows"}
         self.values: dict[str, Any] = {}
         self.lines = [self._line(call) for call in calls]
-        self.text = "\n".join(["def step():", *(f"    {line}" for line in self.lines), "    return"])
+        given = "rows" if any(argument is ROWS for call in calls for argument in call) else ""
+        self.text = "\n".join([f"def step({given}):", *(f"    {line}" for line in self.lines), "    return"])
 
-    def function(self) -> Callable[[], None]:
+    def function(self) -> Callable[..., None]:
         found: dict[str, Any] = dict(self.values)
         exec(compile(self.text, "<a plan>", "exec"), found)
-        step: Callable[[], None] = found["step"]
+        step: Callable[..., None] = found["step"]
         return step
 
     def _line(self, call: Call) -> str:
@@ -60,7 +63,7 @@ class Script:
         name = self.names.get(id(value))
         if name is None:
             name, count = stem, 1
-            while name in self.values:
+            while name in self.values or name == "rows":
                 name, count = f"{stem}_{count}", count + 1
             self.names[id(value)] = name
             self.values[name] = value
