@@ -154,8 +154,8 @@ def examples(session: nox.Session) -> None:
 
 @nox.session(tags=["rest", "all"])
 def faults(session: nox.Session) -> None:
-    """Planted faults, each of which a named test must catch; some of them only PyTorch shows."""
-    install(session, "test", *LIBRARIES["torch"])
+    """Planted faults, each of which a named test must catch; some of them only PyTorch or JAX shows."""
+    install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
     session.run("python", "tests/faults.py")
 
 

@@ -13,8 +13,9 @@ import numpy as np
 import pytest
 
 import martlet as mt
-from martlet.testing.targets import BACKENDS, Target, take_apart
+from martlet.testing.targets import BACKENDS, Target
 from martlet.testing.targets import on_host as to_numpy
+from martlet.tree import take_apart
 
 __all__ = ["BACKENDS", "Target", "assert_close", "take_apart", "to_numpy"]
 

@@ -577,3 +577,10 @@ def test_an_error_comes_home_from_another_process() -> None:
     error = pickle.loads(pickle.dumps(mt.CheckpointError("file: entry")))
     assert str(error) == "file: entry"
     assert isinstance(error, ValueError)
+
+
+def test_loaded_arrays_share_numpy_s_own_dtype_objects(tmp_path: Path) -> None:
+    """Who asks `x.dtype is y.dtype`, as every check does first, is answered at once."""
+    mt.save(tmp_path / "model", mt.Affine.init(3, 2, np.random.default_rng(0)))
+    for x in mt.leaves(mt.load(tmp_path / "model")):
+        assert x.dtype is np.dtype("float32")

@@ -90,7 +90,7 @@ def test_everything_public_has_its_mistakes_in_the_tables() -> None:
     xp, complained = Target("numpy"), set()
     for rows in TABLES.values():
         for row in rows:
-            complained |= who_complains(row, xp)
+            complained |= who_complains(row, xp) if xp.name.startswith(row.where) else set()
     assert sorted(who_must_complain() - complained) == []
 
 

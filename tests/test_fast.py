@@ -237,3 +237,63 @@ def test_a_bias_beside_its_weights_is_added_by_the_product() -> None:
     _, grad, _ = mt.gradient(model.to(dtype="float64"), mt.SoftmaxWithLoss(), x.astype("float64"), t)
     for before, now, slope in zip(mt.leaves(model), mt.leaves(after), mt.leaves(grad), strict=True):
         np.testing.assert_allclose(now, before - slope, rtol=1e-5, atol=1e-6)
+
+
+def test_a_bias_that_stands_elsewhere_in_the_state_is_added_by_itself() -> None:
+    """Its gradient is the sum of dout all the same."""
+    rng = np.random.default_rng(14)
+    layer = Twice(*rng.standard_normal((2, 3, 3)), rng.standard_normal(3))
+    x, t = rng.standard_normal((12, 3)), rng.standard_normal((12, 3))
+    check(layer, mt.MeanSquaredError(), mt.SGD(lr=0.05), (x, t), 4)
+
+
+class Twice(mt.Layer):
+    """y = x @ V + x @ W + b, of which V and b are not side by side."""
+
+    V: mt.Array
+    W: mt.Array
+    b: mt.Array
+
+    def forward(self, x):
+        return (x @ self.V + self.b) + x @ self.W, x
+
+    def backward(self, cache, dout):
+        dV = cache.T @ dout
+        db = mt.namespace(dout).sum(dout, axis=0)
+        return dout @ (self.V + self.W).T, self.gradient(V=dV, W=cache.T @ dout, b=db)
+
+
+def test_a_counter_that_nothing_else_reads_is_counted() -> None:
+    rng = np.random.default_rng(15)
+    model, optimizer = mt.Sequential(affine(rng, 3, 2), Counting(np.array(5))), mt.SGD(lr=0.1)
+    x, t = rng.standard_normal((10, 3)), rng.standard_normal((10, 2))
+    stepper = NumpyStepper(model, mt.MeanSquaredError(), optimizer, optimizer.init(model), (x, t), size=4)
+    stepper.run(0, 3)
+    after, state = stepper.read()
+    assert int(state.step) == 3
+    assert int(after[1].seen) == 5 + 3 * 2
+    assert after[1].seen.dtype == model[1].seen.dtype
+    written = {name for key in stepper.memory.blocks for name in key}
+    assert not written & {"state.step", "model.1.seen"}
+
+
+class Counting(mt.Layer):
+    """y = x, and the number of batches, counted by twos."""
+
+    seen: mt.Array = mt.kept()
+
+    def forward(self, x):
+        return x, None
+
+    def backward(self, cache, dout):
+        return dout, None
+
+    def observe(self, cache):
+        return Counting(self.seen + 2)
+
+
+def test_a_plan_reads_as_the_calls_that_one_would_write() -> None:
+    lines = str(spiral_stepper(np.random.default_rng(7).integers(0, 3, 60)).plan).splitlines()
+    assert lines[0] == "def step():"
+    assert [line.strip().split("(")[0].split(".")[-1] for line in lines[1:5]] == ["dot", "minimum", "exp", "add"]
+    assert any("minimum(" in line and "out=" in line for line in lines)

@@ -30,9 +30,10 @@ class Late(Gone):
 class Seat:
     """One peer's process, which is started when it is first asked, and anew after it was lost."""
 
-    def __init__(self, peer: str, conditions: peers.Conditions) -> None:
+    def __init__(self, peer: str, conditions: peers.Conditions, table: type[Any] | None = None) -> None:
         self.peer = peer
         self.conditions = conditions
+        self.table = table or Table
         self.process: Any = None
 
     def ask(self, *request: Any) -> None:
@@ -62,7 +63,7 @@ class Seat:
         os.environ["CUPY_TF32"] = "1" if self.conditions.tf32 else "0"  # CuPy reads it once, so it must be there first
         context = multiprocessing.get_context("spawn")
         self.pipe, theirs = context.Pipe()
-        self.process = context.Process(target=serve, args=(self.peer, self.conditions, theirs), daemon=True)
+        self.process = context.Process(target=serve, args=(self.table, self.peer, self.conditions, theirs), daemon=True)
         self.process.start()
         theirs.close()  # so that a peer that dies is an EOFError here and not a silence
 
@@ -74,9 +75,9 @@ class Seat:
             self.process = None
 
 
-def serve(peer: str, conditions: peers.Conditions, pipe: Any) -> None:
-    """The peer's process: answer requests until the pipe is closed."""
-    table = Table(peer, conditions)
+def serve(kind: type[Any], peer: str, conditions: peers.Conditions, pipe: Any) -> None:
+    """The peer's process: a table of some kind answers requests until the pipe is closed."""
+    table = kind(peer, conditions)
     while True:
         try:
             request, *arguments = pipe.recv()

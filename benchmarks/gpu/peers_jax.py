@@ -18,12 +18,9 @@ def jitted(work: Workload, conditions: Conditions) -> dict[str, Runner]:
     if not conditions.rehearsal and jax.default_backend() != "gpu":
         raise Missing(f"JAX {jax.__version__} is installed but computes on {jax.default_backend()}")
     jax.config.update("jax_default_matmul_precision", "tensorfloat32" if conditions.tf32 else "float32")
-    weights, biases, x, t = work.draw()
+    _, _, x, t = work.draw()
     xs, ts = [jnp.asarray(a) for a in x], [jnp.asarray(a) for a in t]
-    params = [(jnp.array(W, copy=True), jnp.array(b, copy=True)) for W, b in zip(weights, biases, strict=True)]
-    zeros = jax.tree.map(jnp.zeros_like, params)
-    memory = {"SGD": (), "Momentum": (zeros,), "Adam": (zeros, jax.tree.map(jnp.zeros_like, params))}[work.optimizer]
-    state = (params, memory, jnp.zeros((), jnp.int32))
+    state = first_state(work)
     compiled = jax.jit(lambda state, x, t: step_of(work, state, x, t), donate_argnums=0)
     value = jnp.zeros(())
 
@@ -34,6 +31,15 @@ def jitted(work: Workload, conditions: Conditions) -> dict[str, Runner]:
 
     name = "JAX jit, CPU" if conditions.rehearsal else "JAX jit"
     return {name: Runner(step, lambda: jax.block_until_ready((state, value)), float)}
+
+
+def first_state(work: Workload) -> Any:
+    """The start weights, the optimizer's memories and the counter of steps; the arrays are its own, to be donated."""
+    weights, biases, _, _ = work.draw()
+    params = [(jnp.array(W, copy=True), jnp.array(b, copy=True)) for W, b in zip(weights, biases, strict=True)]
+    zeros = jax.tree.map(jnp.zeros_like, params)
+    memory = {"SGD": (), "Momentum": (zeros,), "Adam": (zeros, jax.tree.map(jnp.zeros_like, params))}[work.optimizer]
+    return params, memory, jnp.zeros((), jnp.int32)
 
 
 def loss_of(work: Workload, params: Any, x: Any, t: Any) -> Any:

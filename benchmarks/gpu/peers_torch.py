@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from typing import Any
 
 import torch
@@ -84,6 +85,14 @@ def runner(
     how: dict[str, Any],
     compile: dict[str, Any] | None = None,
 ) -> Runner:
+    take = trainer(work, device, how, compile)
+    return Runner(lambda i: take(*data[i % len(data)]), lambda: wait(device), float)
+
+
+def trainer(
+    work: Workload, device: str, how: dict[str, Any], compile: dict[str, Any] | None = None
+) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
+    """A step on a batch, which gives its loss: ``how`` is told to the optimizer, ``compile`` to torch.compile."""
     model = model_of(work, device)
     criterion = torch.nn.BCEWithLogitsLoss() if work.widths[-1] == 1 else torch.nn.CrossEntropyLoss()
     optimizer = OPTIMIZERS[work.optimizer](model.parameters(), lr=work.lr, **how)
@@ -95,14 +104,14 @@ def runner(
     if compile is not None:
         forward = torch.compile(forward, **compile)
 
-    def step(i: int) -> Any:
+    def step(x: torch.Tensor, t: torch.Tensor) -> torch.Tensor:
         if in_graphs:
             torch.compiler.cudagraph_mark_step_begin()
         optimizer.zero_grad()
-        value = forward(*data[i % len(data)])
+        value = forward(x, t)
         value.backward()
         optimizer.step()
         value = value.detach()
         return value.clone() if in_graphs else value  # the next replay writes over a graph's results
 
-    return Runner(step, lambda: wait(device), float)
+    return step

@@ -24,13 +24,15 @@ from martlet.backend import (
 )
 from martlet.batches import place_data, width_of
 from martlet.checks import check_count, check_number
+from martlet.compile import stepper
 from martlet.evaluation import check_kinds
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.memory import is_out_of_memory, place_of
 from martlet.optimizers import Optimizer
-from martlet.step import train_step
 from martlet.tree import leaves
+
+TOGETHER = 4  # steps that are timed as one, for on some libraries a run of steps is one call
 
 
 @dataclass(frozen=True)
@@ -93,12 +95,12 @@ def where_to_run(
     backends: Iterable[str | Backend] | None = None,
     seconds: float = 0.3,
 ) -> Advice:
-    """Time one training step on every usable backend, as ``fit`` would take it, and say which is fastest.
+    """Time a training step on every usable backend, compiled as ``fit`` would, and say which is fastest.
 
     x, t: some samples; where there are fewer than a batch needs, they come again.  ``backends``: names or
     Backends; without it, all that this machine has but array_api_strict, which is for testing.
-    ``seconds``: how long to repeat each step, after two to warm up; the shortest one counts.  A batch that
-    does not fit into a device's memory is left out there.  Nothing that is passed in changes.
+    ``seconds``: how long to repeat four steps in a row, after twice to warm up; the shortest time counts.  A batch
+    that does not fit into a device's memory is left out there.  Nothing that is passed in changes.
     """
     check_kinds("where_to_run", model=model, loss=loss, optimizer=optimizer)
     sizes = _sizes(batch_sizes)
@@ -156,17 +158,18 @@ def _time(
             loss = loss.to(backend_of(somewhere), dtype=width_of(model))
             rows = host.arange(size) % x.shape[0]
             x, t, _ = place_data("where_to_run", model, loss, *(_take(a, rows) for a in (x, t)))
-            state, shortest = optimizer.init(model), float("inf")
+            given = (model, loss, optimizer, optimizer.init(model), (x, t))
+            steps, shortest = stepper(*given, size=size, together=TOGETHER), float("inf")
             stop = None
             for count in range(1_000_000):
                 start = time.perf_counter()
-                after, new_state, value = train_step(model, loss, optimizer, state, x, t)
-                home.synchronize(value, *leaves(after), *leaves(new_state))
+                losses = steps.epochs([None] * TOGETHER, 1)
+                home.synchronize(*(losses if isinstance(losses, list) else [losses]))
                 end = time.perf_counter()
-                if count == 1:  # two steps to warm up
+                if count == 1:  # twice to warm up
                     stop = end + seconds
                 elif stop is not None:
-                    shortest = min(shortest, end - start)
+                    shortest = min(shortest, (end - start) / TOGETHER)
                     if end > stop and count >= 4:
                         break
         except Exception as error:

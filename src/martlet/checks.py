@@ -20,7 +20,18 @@ from numbers import Real
 from types import ModuleType
 from typing import Any, NoReturn
 
-from martlet.backend import Array, alike, describe, device_of, is_array, kind, library_name, namespace, one_device
+from martlet.backend import (
+    Array,
+    alike,
+    describe,
+    device_of,
+    is_array,
+    keep_apart,
+    kind,
+    library_name,
+    namespace,
+    one_device,
+)
 
 
 def owner_name(owner: object) -> str:
@@ -71,6 +82,7 @@ def check_alike(owner: object, name: str, x: Array, other_name: str, other: Arra
 def _explain_unlike(owner: object, name: str, x: Array, other_name: str, other: Array) -> NoReturn:
     check_array(owner, name, x)
     check_array(owner, other_name, other)
+    keep_apart(x, other)
     target = library_name(namespace(x))
     if namespace(x) is not namespace(other):
         advice = f'move one of them, for instance with model.to("{target}")'
@@ -87,6 +99,7 @@ def check_place(owner: object, name: str, x: Array, other_name: str, other: Arra
         return
     check_array(owner, name, x)
     devices = device_of(x), device_of(other)
+    keep_apart(x, other)
     if namespace(x) is not namespace(other) or (None not in devices and devices[0] != devices[1]):
         raise TypeError(
             f"{owner_name(owner)}: {name} is {describe(x)}, but {other_name} is {describe(other)}; move one of them"

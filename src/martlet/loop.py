@@ -53,6 +53,7 @@ class Loop:
         self.held_out: tuple[Any, ...] | None = None
         self.watched: Callable[[Any], Iterable[Array]] = leaves
         self.stepper: Stepper | None = None
+        self.together = 1  # as many epochs are taken at once
 
     def check(self, now: Run, validation: Any) -> None:
         """Find out now what would go wrong in the midst of the first epoch."""
@@ -94,11 +95,16 @@ class Loop:
         """A step with so many samples, for nothing but its use of memory."""
         train_step(now.model, now.loss, now.optimizer, now.state, *(a[:rows, ...] for a in self.arrays))  # type: ignore[arg-type]
 
-    def begin(self, now: Run, epochs: int, how: Any, bar: Any) -> None:
-        """Choose how the steps of the epochs that are left will be taken, and say so."""
+    def begin(self, now: Run, epochs: int, how: Any, bar: Any, *, each: bool) -> None:
+        """Choose how the steps of the epochs that are left will be taken, and say so.
+
+        each: somebody looks at the run after each epoch; else short ones are taken together.
+        """
         assert now.loss is not None
         assert now.optimizer is not None
-        settings = {"size": self.size, "last": self.last, "how": how, "steps": epochs * self.steps}
+        self.together = 1 if each else max(1, min(AT_A_TIME // self.steps, SAMPLES // self.count))
+        settings: dict[str, Any] = {"size": self.size, "last": self.last, "together": self.together}
+        settings |= {"how": how, "steps": epochs * self.steps}
         self.stepper = stepper(now.model, now.loss, now.optimizer, now.state, self.arrays, **settings)
         now.history.compiled = words = self.stepper.words
         logging.getLogger("martlet").info("fit: %s", words)
@@ -110,64 +116,66 @@ class Loop:
         However they are cut, the losses are read a thousand at a time.
         """
         assert self.stepper is not None
-        several = max(1, min(most, AT_A_TIME // self.steps, SAMPLES // self.count))
-        orders = [draw_order(self.arrays[0], self.rng if self.shuffle else None) for _ in range(several)]
+        count = min(most, self.together)
+        orders = [draw_order(self.arrays[0], self.rng if self.shuffle else None) for _ in range(count)]
         model, state, start = now.model, now.state, time.perf_counter()
-        losses: list[list[float]] = []
+        losses: list[float] = []
         self.stepper.go_on_from(model, state)
         if self.steps <= AT_A_TIME:
-            model, state, losses = self.look(now, model, state, [Stretch(order, 0, self.steps) for order in orders])
-            bar.update(several * self.steps)
+            looks = [[Stretch(order, 0, self.steps) for order in orders]]
         else:
-            for first in range(0, self.steps, AT_A_TIME):
-                stretch = Stretch(orders[0], first, min(first + AT_A_TIME, self.steps))
-                model, state, (found,) = self.look(now, model, state, [stretch])
-                losses = [[*(losses[0] if losses else []), *found]]
-                bar.update(len(found))
-        means = [self.mean(now, *pair) for pair in zip(orders, losses, strict=True)]
-        seconds = (time.perf_counter() - start) / several
+            ends = ((first, min(first + AT_A_TIME, self.steps)) for first in range(0, self.steps, AT_A_TIME))
+            looks = [[Stretch(orders[0], *end)] for end in ends]
+        for stretches in looks:
+            model, state, found = self.look(now, model, state, stretches)
+            losses += found
+            bar.update(len(found))
+        means = [self.mean(now, order, losses[i * self.steps :]) for i, order in enumerate(orders)]
+        seconds = (time.perf_counter() - start) / count
         bar.set_postfix(loss=f"{means[-1]:.4g}")
         here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
         there = {}
         if self.held_out is not None:
             there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out)
         history = now.history.longer(means, seconds, here, there, state)
-        return replace(now, model=model, state=state, history=history, epoch=now.epoch + several)
+        return replace(now, model=model, state=state, history=history, epoch=now.epoch + count)
 
-    def look(self, now: Run, model: Any, state: Any, stretches: list[Stretch]) -> tuple[Any, Any, list[list[float]]]:
-        """Take the steps of some stretches, and then look at what came of them: model, state, and the losses of each.
+    def look(self, now: Run, model: Any, state: Any, stretches: list[Stretch]) -> tuple[Any, Any, list[float]]:
+        """Take the steps of some whole epochs, or of a part of one, and look at what came of it.
 
-        model, state: as they are now.  Raises NotFinite, with the epochs that were finished before in its history.
+        model, state: as they are now; given back are those after the steps, and all losses.  Raises NotFinite,
+        with the epochs that were finished before in its history.
         """
         assert self.stepper is not None
-        losses = []
-        for order, first, stop in stretches:
+        order, first, stop = stretches[0]
+        if stop - first == self.steps:
+            numbers = self.stepper.epochs([stretch.order for stretch in stretches], self.steps)
+        else:
             if first == 0:
                 self.stepper.shuffle(order)
-            losses.append(self.stepper.run(first, stop))
-        values = [to_floats(numbers) for numbers in losses]
+            numbers = self.stepper.run(first, stop)
+        losses = to_floats(numbers)
         after, state_after = self.stepper.read()
-        if all(all(map(math.isfinite, some)) for some in values) and all_finite(self.watched(after)):
-            return after, state_after, values
+        if all(map(math.isfinite, losses)) and all_finite(self.watched(after)):
+            return after, state_after, losses
         found = explain(model, state, now.loss, now.optimizer, chain.from_iterable(map(self.batches, stretches)))  # type: ignore[arg-type]
-        left, finished = found.step, 0
-        while left > len(values[finished]):
-            left -= len(values[finished])
-            finished += 1
-        means = [self.mean(now, s.order, some) for s, some in zip(stretches[:finished], values, strict=False)]
+        finished, step = divmod(first + found.step - 1, self.steps)
+        means = [self.mean(now, stretches[i].order, losses[i * self.steps :]) for i in range(finished)]
         past = now.history.longer(means, 0.0, {}, {}, found.state).copy()
-        epoch, step = now.epoch + finished + 1, stretches[finished].first + left
-        raise NotFinite(epoch, step, found.layer, found.what, found.model, past)
+        raise NotFinite(now.epoch + finished + 1, step + 1, found.layer, found.what, found.model, past)
 
     def mean(self, now: Run, order: np.ndarray | None, losses: list[float]) -> float:
-        """The loss of an epoch, in which each batch counts by its samples or, where these have weights, their sum."""
+        """The loss of an epoch, whose batches count by their samples or, where these have weights, by their sums.
+
+        losses: of the epoch's batches; more may follow.
+        """
         assert now.loss is not None
         shares = self.shares
         if len(self.arrays) == 3:
             weight = host.astype(to_numpy(self.arrays[2]), host.float64)
             weight = weight if order is None else weight[order]
             shares = [float(host.sum(weight[i * self.size : (i + 1) * self.size])) for i in range(self.steps)]
-        return mean_loss(losses, shares, now.loss.reduction)
+        return mean_loss(losses[: self.steps], shares, now.loss.reduction)
 
     def batches(self, stretch: Stretch) -> Iterable[tuple[Array, ...]]:
         order, x = stretch.order, self.arrays[0]

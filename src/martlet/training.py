@@ -13,7 +13,7 @@ from martlet.backend import Backend, backend_of, describe, dtype_name, generator
 from martlet.batches import check_batches, place_data, width_of
 from martlet.checkpoint import Run
 from martlet.checks import check_count, check_switch
-from martlet.compile.choose import check_how
+from martlet.compile.choose import check_choices
 from martlet.evaluation import Metric, check_kinds, named_metrics
 from martlet.history import History, copied
 from martlet.keeping import Keeper
@@ -57,7 +57,7 @@ def fit(
     every: int = 1,
     resume: bool = False,
     backend: str | Backend | None = None,
-    compile: bool | str = "auto",
+    compile: bool | str | Mapping[str, Any] = "auto",
     progress: bool | None = None,
 ) -> tuple[L, History]:
     """Train a model on data, and give back the trained model and what happened.
@@ -83,7 +83,8 @@ def fit(
 
     ``compile``: "auto" compiles the steps where that pays, and else takes them as they are written; True compiles
     them in any case, and raises ValueError, with the reason, where it cannot; False never does.  The curve is the
-    same.  ``history.compiled`` and a line of the logger "martlet" say what was done, and why.
+    same.  ``history.compiled`` and a line of the logger "martlet" say what was done, and why.  On NumPy a large batch
+    is taken in chunks of rows on several threads where that pays; ``compile={"chunks": 1024, "threads": 2}`` says how.
 
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
@@ -97,7 +98,7 @@ def fit(
     check_count("fit", "epochs", epochs, 0)
     check_batches("fit", batch_size, last)
     check_switch("fit", "shuffle", shuffle)
-    check_how("fit: compile", compile)
+    check_choices("fit: compile", compile)
     if progress is not None:
         check_switch("fit", "progress", progress)
     if hook is not None and not callable(hook):
@@ -123,10 +124,10 @@ def fit(
             now = keeper.begin(now, epochs, best)
             with progress_bar(epochs * loop.steps, progress) as bar:
                 bar.update(now.epoch * loop.steps)
-                loop.begin(now, epochs - now.epoch, compile, bar)
-                each = any(x is not None for x in (hook, stop, checkpoint, validation)) or functions
+                each = bool(functions) or any(x is not None for x in (hook, stop, checkpoint, validation))
+                loop.begin(now, epochs - now.epoch, compile, bar, each=each)
                 while not (now.epoch and _is_over(now, hook, best)) and now.epoch < epochs:
-                    now = loop.epochs(now, bar, 1 if each else epochs - now.epoch)
+                    now = loop.epochs(now, bar, epochs - now.epoch)
                     best.see(now.epoch, now.model, now.history)
                     now = keeper.keep(replace(now, best=best.found))
             keeper.end(now)

@@ -17,6 +17,7 @@ from mistakes import (
     normalization,
     optimizers,
     pictures,
+    recordings,
     settings,
     stopping,
     trees,
@@ -40,4 +41,5 @@ TABLES: dict[str, list[Row]] = {
     "measures": measures.MEASURES,
     "pictures": pictures.PICTURES,
     "files": files.FILES,
+    "recordings": recordings.RECORDINGS,
 }

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from types import ModuleType
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, NoReturn, TypeAlias
 
 import numpy as np
 
@@ -96,9 +97,11 @@ def device_of(x: Array) -> Any:
     import array_api_compat
 
     device = array_api_compat.device(x)
+    if device is None:  # a value that jit traces, which may not even be asked whether it is committed
+        return None
     if not hasattr(x, "committed") and hasattr(x, "device") and x.device == device:
         _say_it.add(type(x))
-    return None if device is None or not getattr(x, "committed", True) else device
+    return device if getattr(x, "committed", True) else None
 
 
 _say_it: set[type] = set()
@@ -131,10 +134,22 @@ def is_floating(x: Array) -> bool:
 one_device: dict[type, str] = {np.ndarray: "cpu"}
 
 
-def meet(kind: type, xp: ModuleType, place: str) -> None:
-    """Make a type of arrays known, by its namespace and the one place where all of them are."""
+# The types whose arrays meet no others, and who explains it, given the other.
+_apart: dict[type, Callable[[Array], NoReturn]] = {}
+
+
+def meet(kind: type, xp: ModuleType, place: str, refuse: Callable[[Array], NoReturn]) -> None:
+    """Make a type of arrays known, by its namespace, the one place where all are, and who refuses all others."""
     _namespaces[kind] = xp
     one_device[kind] = place
+    _apart[kind] = refuse
+
+
+def keep_apart(x: Array, y: Array) -> None:
+    """Let a type whose arrays meet no others explain it, if one of the two is of it."""
+    for one, other in ((x, y), (y, x)):
+        if type(one) in _apart and type(other) is not type(one):
+            _apart[type(one)](other)
 
 
 def alike(x: Array, y: Array) -> bool:

@@ -12,7 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.lib.array_utils import normalize_axis_index as axis_of
 
-from martlet.compile.layout import Spec, axis_order, copied, in_order, joined_order, new, spec_of, view
+from martlet.compile.layout import (
+    Spec,
+    copied,
+    copied_order,
+    in_order,
+    joined_order,
+    like,
+    new,
+    spec_of,
+    view,
+)
 from martlet.compile.rules import Rule, axes_of, sum_dtype
 
 # ------------------------------------------------------------------------------------------------- views
@@ -74,6 +84,8 @@ def stack(*arrays: Spec, axis: int = 0) -> Spec:
 
 
 def take(x: Spec, indices: Spec, *, axis: int | None = None) -> Spec:
+    if not np.can_cast(indices.dtype, np.intp):
+        raise TypeError(f"indices must be integers, got {indices.dtype.name}")
     if axis is None:
         return new(indices.shape, x.dtype)
     axis = axis_of(axis, len(x.shape))
@@ -82,11 +94,26 @@ def take(x: Spec, indices: Spec, *, axis: int | None = None) -> Spec:
 
 def take_along_axis(x: Spec, indices: Spec, *, axis: int = -1) -> Spec:
     axis = axis_of(axis, len(x.shape))
+    if indices.dtype.kind not in "iu":
+        raise IndexError(f"indices must be integers, got {indices.dtype.name}")
     if len(x.shape) != len(indices.shape):
         raise ValueError(f"x has {len(x.shape)} axes and the indices have {len(indices.shape)}")
     rest = [(*s.shape[:axis], 1, *s.shape[axis + 1 :]) for s in (x, indices)]
     shape = np.broadcast_shapes(*rest)
-    return new((*shape[:axis], indices.shape[axis], *shape[axis + 1 :]), x.dtype)
+    return like((*shape[:axis], indices.shape[axis], *shape[axis + 1 :]), x.dtype, [indices])
+
+
+def rows(x: Spec, indices: Spec) -> Spec:
+    """``x[indices]`` keeps the order of each row of x, or, where a row is one number, of the indices.
+
+    ``take`` forgets both.
+    """
+    row, rank = Spec(x.shape[1:], x.dtype, x.strides[1:]), len(indices.shape)
+    if row.size == 1:
+        found = like(indices.shape, x.dtype, [indices])
+        return Spec(found.shape + row.shape, x.dtype, found.strides + (1,) * len(row.shape))
+    order = [*range(rank), *(rank + axis for axis in copied_order(row))]
+    return in_order((*indices.shape, *row.shape), x.dtype, order)
 
 
 def repeat(x: Spec, *, repeats: int, axis: int | None = None) -> Spec:
@@ -130,9 +157,13 @@ def cumulative(x: Spec, *, axis: int | None = None, dtype: Any = None, include_i
     if axis is None and len(x.shape) != 1:
         raise ValueError(f"axis must be given for an array of shape {x.shape}")
     axis = axis_of(0 if axis is None else axis, len(x.shape))
-    shape = tuple(n + include_initial if i == axis else n for i, n in enumerate(x.shape))
-    return in_order(shape, sum_dtype(x.dtype) if dtype is None else dtype, axis_order(x.shape, [x]))
+    kind = np.dtype(sum_dtype(x.dtype) if dtype is None else dtype)
+    found = like(x.shape, kind, [x])
+    if not include_initial:
+        return found
+    first = in_order([1 if i == axis else n for i, n in enumerate(x.shape)], kind, copied_order(found))
+    return concat(first, found, axis=axis)
 
 
-def copy(x: Spec) -> Spec:
-    return copied(x, x.dtype)
+def copy(x: Spec, *, order: str = "K") -> Spec:
+    return new(x.shape, x.dtype) if order == "C" else copied(x, x.dtype)

@@ -17,6 +17,12 @@ class CannotCompile(Exception):
     """Why a step cannot be compiled, in words that fit behind "because"."""
 
 
+def reason_of(error: Exception) -> str:
+    """What kept a compiler from compiling, in one line."""
+    lines = str(error).strip().splitlines() or [""]
+    return f"{type(error).__name__}: {lines[0]}".removeprefix("CannotCompile: ")
+
+
 class Stepper:
     """Takes the steps of a training run.  It owns the model and the state, and what it was given stays as it is.
 
@@ -36,6 +42,14 @@ class Stepper:
     def run(self, first: int, stop: int) -> Any:
         """Take the steps of these batches of the epoch, counted from 0: their losses, an array or a list of arrays."""
         raise NotImplementedError
+
+    def epochs(self, orders: list[Array | None], steps: int) -> Any:
+        """Take all steps of some epochs, so many of each: their losses, one epoch's after the other's."""
+        losses: list[Any] = []
+        for order in orders:
+            self.shuffle(order)
+            losses += self.run(0, steps)
+        return losses
 
     def read(self) -> tuple[Any, Any]:
         """The model and the state as they are now.  Nobody else writes to what is given here, now or later."""

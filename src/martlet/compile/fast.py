@@ -72,7 +72,7 @@ class Fast(Lowering):
         assert node.op is not None
         ufunc: Any = node.op.ufunc
         out = self._new(node)
-        self.call(np.copyto, out, operands[shorter])
+        self.call(*self.copy(out, operands[shorter]))
         operands[shorter] = out
         if node.name in ("maximum", "minimum"):
             self.call(functools.partial(ufunc, out=out), *operands)
@@ -98,11 +98,11 @@ class Fast(Lowering):
             x, weights = self.ones[node.parents[0]], arrays[1]
             out = self._new(node)
             if out.flags.c_contiguous:
-                self.call(np.dot, x, weights, out)
+                self.call(x.dot, weights, out)
             else:
-                self.call(np.dot, weights.T, x.T, out.T)
+                self.call(weights.T.dot, x.T, out.T)
         elif node.name == SLOPES:
-            self.call(np.dot, self.ones[node.parents[0]].T, arrays[1], self._new(node))
+            self.call(self.ones[node.parents[0]].T.dot, arrays[1], self._new(node))
         elif node.name == PICK:
             self._pick(node, *arrays)
         elif node.name == MEAN:
@@ -114,13 +114,13 @@ class Fast(Lowering):
         flat = _in_one_piece(array)
         if flat is None:
             flat = np.empty(array.size, array.dtype)
-            self.call(np.copyto, flat.reshape(array.shape), array)
-        self.call(np.dot, np.full(flat.shape, node.settings["share"], flat.dtype), flat, self._new(node))
+            self.call(*self.copy(flat.reshape(array.shape), array))
+        self.call(np.full(flat.shape, node.settings["share"], flat.dtype).dot, flat, self._new(node))
 
     def _pick(self, node: Node, z: np.ndarray, start: np.ndarray) -> None:
         if not z.T.flags.c_contiguous:
             columns = np.empty(z.T.shape, z.dtype)
-            self.call(np.copyto, columns, z.T)
+            self.call(*self.copy(columns, z.T))
             z = columns.T
         index = np.empty(start.shape, np.intp)
         self.call(np.add, start, np.arange(len(z), dtype=start.dtype), index)
@@ -144,11 +144,12 @@ class Fast(Lowering):
         flat = _in_one_piece(array)
         if len(axes) == array.ndim and flat is not None:
             out = self._new(node)
-            self.call(np.dot, self._ones(array.size, array.dtype), flat, out.reshape(()))
+            self.call(self._ones(array.size, array.dtype).dot, flat, out.reshape(()))
         elif array.ndim == 2 and len(axes) == 1 and flat is not None and min(array.shape) > 0:
             out = self._new(node).reshape(-1)
             ones = self._ones(array.shape[axes[0]], array.dtype)
-            self.call(np.dot, *((ones, array) if axes[0] == 0 else (array, ones)), out)
+            left, right = (ones, array) if axes[0] == 0 else (array, ones)
+            self.call(left.dot, right, out)
         else:
             super()._reduction(node)
 

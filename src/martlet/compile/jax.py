@@ -19,7 +19,7 @@ import numpy as np
 
 from martlet.backend import Array
 from martlet.compile.eager import CannotCompile, Stepper
-from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure
+from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure, without_numbers
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
@@ -27,29 +27,42 @@ from martlet.step import train_step
 from martlet.tree import leaves, named_leaves
 
 
-def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., Any]:
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     """The function under ``jit``, traced anew for arguments of another structure."""
     return on_lists(function, jax.jit)
 
 
 @functools.lru_cache(maxsize=PROGRAMS)
 def stretch(made: Made) -> Callable[..., Any]:
-    """The program of some steps, each with ``made.size`` samples: from model and state before to those after them."""
+    """The program of some epochs, or of a part of one: from model and state before it to those after it.
 
-    def traced(moving: list[Array], losses: Array, still: list[Array], data: Any, order: Array, span: Array) -> Any:
-        """span: where in the order the first batch begins, how many there are, and where its loss is noted."""
-        start, steps, at = span[0], span[1], span[2]
+    ``made.sizes``: of the batches, and of a short last one or 0.
+    """
+    size, rest = made.sizes
 
-        def step(i: Any, carried: Any) -> Any:
+    def traced(moving: list[Array], losses: Array, still: list[Array], data: Any, orders: Array, span: Array) -> Any:
+        """span: how many epochs; of each, from which whole batch to before which; and whether the short one comes."""
+        count = data[0].shape[0]
+        whole, steps = count // size, count // size + bool(rest)
+
+        def step(carried: Any, rows: int, epoch: Any, i: Any) -> Any:
             moving, losses = carried
             model, state, loss, optimizer = filled(made.outline, [*moving, *still])
-            rows = jax.lax.dynamic_slice(order, (start + i * made.size,), (made.size,))
-            batch = [jnp.take(a, rows, axis=0, mode="clip") for a in data]
+            here = jax.lax.dynamic_slice(orders, (epoch * count + i * size,), (rows,))
+            batch = [jnp.take(a, here, axis=0, mode="clip") for a in data]
             after, state_after, value = train_step(model, loss, optimizer, state, *batch)
-            moved = like((model, state), (after, state_after))
-            return moved, jax.lax.dynamic_update_index_in_dim(losses, value.astype(losses.dtype), at + i, 0)
+            at = epoch * steps + i - span[1]
+            losses = jax.lax.dynamic_update_index_in_dim(losses, value.astype(losses.dtype), at, 0)
+            return like((model, state), (after, state_after)), losses
 
-        return jax.lax.fori_loop(0, steps, step, (moving, losses))
+        def epoch(number: Any, carried: Any) -> Any:
+            if whole:
+                carried = jax.lax.fori_loop(span[1], span[2], lambda i, now: step(now, size, number, i), carried)
+            if rest:  # a loop of one step or none, for a condition would copy what it carries
+                carried = jax.lax.fori_loop(whole, whole + span[3], lambda i, now: step(now, rest, number, i), carried)
+            return carried
+
+        return jax.lax.fori_loop(0, span[0], epoch, (moving, losses))
 
     return jax.jit(traced)
 
@@ -69,7 +82,7 @@ def like(before: tuple[Any, Any], after: tuple[Any, Any]) -> list[Array]:
 
 
 class JaxStepper(Stepper):
-    """One program per stretch of steps, and another one for a short last batch."""
+    """One program for all stretches of steps, which are whole epochs or parts of one."""
 
     words = "JAX: one jit program per stretch of steps"
 
@@ -84,42 +97,48 @@ class JaxStepper(Stepper):
         size: int,
         last: str = "keep",
         how: Any = "auto",
+        together: int = 1,
     ) -> None:
-        count = int(arrays[0].shape[0])
-        self.size, self.whole = size, count // size
-        self.rest = count % size if last == "keep" else 0
+        self.count = int(arrays[0].shape[0])
+        self.whole, self.rest = self.count // size, self.count % size if last == "keep" else 0
         self.outline = outline((model, state))
-        self.moving, self.still = [*leaves(model), *leaves(state)], leaves(loss)
-        self.arrays = arrays
-        self.order: Any = jnp.arange(count)
-        self.unshuffled = self.order
-        self.spans: dict[tuple[int, int, int], Array] = {}  # on the device: the same ones come in every epoch
-        self.losses = jnp.zeros(self.whole + bool(self.rest), dtype=jnp.result_type(float))
-        given = model, state, loss, optimizer
-        key, shape = (structure(given), len(arrays)), outline(given)
-        self.programs = {n: stretch(Made(key, shape, n)) for n in (self.whole and size, self.rest) if n}
-        for n in self.programs:  # traced and compiled now: no step is taken
-            self._take(n, (self.moving, self.losses), 0, 0, 0)
+        self.moving, self.still, self.arrays = [*leaves(model), *leaves(state)], leaves(loss), arrays
+        self.unshuffled = jnp.tile(jnp.arange(self.count), together)
+        self.orders: Any = self.unshuffled
+        self.losses = jnp.zeros(together * (self.whole + bool(self.rest)), dtype=jnp.result_type(float))
+        self.spans: dict[tuple[int, ...], Array] = {}  # on the device: the same ones come in every epoch
+        given = model, state, loss, without_numbers(optimizer)
+        self.program = stretch(Made(structure(given), outline(given), (size, self.rest)))
+        self._take(0, 0, 0, False)  # traced and compiled now: no step is taken
 
-    def _take(self, size: int, carried: Any, start: int, steps: int, at: int) -> Any:
-        span = start, steps, at
+    def _take(self, epochs: int, first: int, stop: int, short: bool) -> Array:
+        """Some epochs: of each, whole batches from ``first`` to before ``stop``, and the short one; their losses."""
+        span = epochs, first, stop, int(short)
         if span not in self.spans:
             self.spans[span] = jnp.asarray(span, dtype=self.unshuffled.dtype)
-        return self.programs[size](*carried, self.still, self.arrays, self.order, self.spans[span])
+        given = self.moving, self.losses, self.still, self.arrays, self.orders, self.spans[span]
+        self.moving, losses = self.program(*given)
+        taken = epochs * (max(stop - first, 0) + short)
+        return losses[:taken] if 0 < taken < losses.shape[0] else losses
 
     def shuffle(self, order: Any) -> None:
-        self.order = self.unshuffled if order is None else order
-        if isinstance(self.order, np.ndarray):  # goes to the device with the next stretch
-            self.order = self.order.astype(self.unshuffled.dtype)
+        self._put([order])
+
+    def _put(self, orders: list[Any]) -> None:
+        """What is NumPy's goes to the device with the next stretch."""
+        if all(order is None for order in orders):
+            self.orders = self.unshuffled
+            return
+        self.orders = np.zeros(self.unshuffled.shape, dtype=self.unshuffled.dtype)
+        for i, order in enumerate(orders):
+            self.orders[i * self.count : (i + 1) * self.count] = order
 
     def run(self, first: int, stop: int) -> Array:
-        carried, steps = (self.moving, self.losses), min(stop, self.whole) - first
-        if steps > 0:
-            carried = self._take(self.size, carried, first * self.size, steps, 0)
-        if stop > self.whole:
-            carried = self._take(self.rest, carried, self.whole * self.size, 1, self.whole - first)
-        self.moving, losses = carried
-        return losses if stop - first == losses.shape[0] else losses[: stop - first]
+        return self._take(1, min(first, self.whole), min(stop, self.whole), stop > self.whole)
+
+    def epochs(self, orders: list[Any], steps: int) -> Array:
+        self._put(orders)
+        return self._take(len(orders), 0, self.whole, bool(self.rest))
 
     def read(self) -> tuple[Any, Any]:
         found: tuple[Any, Any] = filled(self.outline, self.moving)

@@ -61,18 +61,19 @@ def array_in(memory: np.ndarray, spec: Spec) -> np.ndarray:
 class Pool:
     """Memory that is used again: a buffer that was given back is handed out before a new one is made."""
 
-    def __init__(self) -> None:
-        self.free: list[np.ndarray] = []
+    def __init__(self, buffer: Callable[[int], Any] = buffer) -> None:
+        self.buffer = buffer
+        self.free: list[Any] = []
         self.nbytes = 0
 
-    def take(self, nbytes: int) -> np.ndarray:
+    def take(self, nbytes: int) -> Any:
         fitting = [i for i, memory in enumerate(self.free) if nbytes <= memory.nbytes <= 2 * nbytes + MEMORY]
         if fitting:
             return self.free.pop(min(fitting, key=lambda i: self.free[i].nbytes))
         self.nbytes += nbytes
-        return buffer(nbytes)
+        return self.buffer(nbytes)
 
-    def give(self, memory: np.ndarray) -> None:
+    def give(self, memory: Any) -> None:
         self.free.append(memory)
 
 
@@ -84,25 +85,33 @@ class Lowering:
     into.  keep: nodes that are read after the calls.
     """
 
+    # What is asked of memory.  Another library than NumPy has its own answers.
+    buffer: Callable[[int], Any] = staticmethod(buffer)
+    array_in: Callable[[Any, Spec], Any] = staticmethod(array_in)
+    same: Callable[[Any, Any], bool] = staticmethod(lambda a, b: same_view(a, b))
+    has_form: Callable[[Any, Spec], bool] = staticmethod(lambda array, spec: has_form(array, spec))
+    shares: Callable[[Any, Any], bool] = staticmethod(np.may_share_memory)
+    copy: Callable[[Any, Any], Call] = staticmethod(lambda out, x: (out.__setitem__, ..., x))
+
     def __init__(
         self,
         nodes: Iterable[Node],
         *,
-        given: Mapping[Node, np.ndarray],
-        targets: Mapping[Node, np.ndarray] | None = None,
+        given: Mapping[Node, Any],
+        targets: Mapping[Node, Any] | None = None,
         replaces: Mapping[Node, Node] | None = None,
         keep: Iterable[Node] = (),
         pool: Pool | None = None,
     ) -> None:
         self.nodes = [node for node in nodes if node not in given]
         self.replaces = dict(replaces or {})
-        self.arrays: dict[Node, np.ndarray] = dict(given)
+        self.arrays: dict[Node, Any] = dict(given)
         self.targets = dict(targets or {})
-        self.pool = Pool() if pool is None else pool
+        self.pool = Pool(self.buffer) if pool is None else pool
         self.calls: list[Call] = []
         self.first_write = -1  # the number of the first call that writes a target that replaces something
-        self.late: list[tuple[np.ndarray, Node]] = []  # results that could not be computed into their targets
-        self._memory: dict[Node, np.ndarray] = {}  # that may be overwritten, by the root that holds it
+        self.late: list[tuple[Any, Node]] = []  # results that could not be computed into their targets
+        self._memory: dict[Node, Any] = {}  # that may be overwritten, by the root that holds it
         self._lasting: set[Node] = set()  # roots whose memory does not come from the pool
         self._roots: dict[Node, Node] = {}  # whose memory a node's array is in
         self._uses: Counter[Node] = Counter(keep)  # how often a root is still read
@@ -119,10 +128,10 @@ class Lowering:
         """The parts of a pack are computed where they will lie, as far as they are computed here and lie row by row."""
         packs = [node for node in self.nodes if node.family == PACK]
         for pack in packs:
-            memory = buffer(pack.spec.nbytes)
+            memory = self.buffer(pack.spec.nbytes)
             self._memory[pack] = memory
             self._lasting.add(pack)
-            self.arrays[pack] = array_in(memory, pack.spec)
+            self.arrays[pack] = self.array_in(memory, pack.spec)
         computed = {node for node in self.nodes if node.family not in (VIEW, SOURCE, PACK)}
         for part, (pack, start, stop) in parts(packs).items():
             simple = part.spec.strides == row_by_row(part.spec.shape) and part.spec.dtype == pack.spec.dtype
@@ -137,15 +146,15 @@ class Lowering:
         sources = []
         for _, node in self.late:
             array = self.arrays[node]
-            if any(np.may_share_memory(array, out) for out in written):
-                aside = array_in(buffer(node.spec.nbytes), new(node.spec.shape, node.spec.dtype))
-                self.call(np.copyto, aside, array)
+            if any(self.shares(array, out) for out in written):
+                aside = self.array_in(self.buffer(node.spec.nbytes), new(node.spec.shape, node.spec.dtype))
+                self.call(*self.copy(aside, array))
                 array = aside
             sources.append(array)
         if self.late and self.first_write < 0:
             self.first_write = len(self.calls)
         for (out, _), array in zip(self.late, sources, strict=True):
-            self.call(np.copyto, out, array)
+            self.call(*self.copy(out, array))
 
     def form(self, node: Node) -> Spec:
         """How a result lies in memory: as it would eagerly."""
@@ -157,7 +166,7 @@ class Lowering:
         """The node whose memory an array is in: its own, or that of what it is a view of."""
         return self._roots.get(node, node)
 
-    def _place(self, node: Node, array: np.ndarray, root: Node | None = None) -> np.ndarray:
+    def _place(self, node: Node, array: Any, root: Node | None = None) -> Any:
         self.arrays[node] = array
         if root is not None and root is not node:
             self._roots[node] = root
@@ -171,7 +180,7 @@ class Lowering:
         if self._uses[root] == 0 and root in self._memory and root not in self._lasting:
             self.pool.give(self._memory.pop(root))
 
-    def _new(self, node: Node, aligned: bool = False) -> np.ndarray:
+    def _new(self, node: Node, aligned: bool = False) -> Any:
         """Where a node is computed: its target, if that may be written by now, or memory of the pool.
 
         ``aligned``: it reads the numbers that it replaces, each just before it is overwritten.
@@ -188,13 +197,13 @@ class Lowering:
             self._uses[node] += 1
         memory = self.pool.take(node.spec.nbytes)
         self._memory[node] = memory
-        return self._place(node, array_in(memory, self.form(node)))
+        return self._place(node, self.array_in(memory, self.form(node)))
 
     def _reads(self, node: Node, root: Node) -> int:
         """How often a node reads some memory."""
         return sum(self.root(parent) is root for parent in node.parents)
 
-    def _over(self, node: Node, aligned: Iterable[Node]) -> np.ndarray:
+    def _over(self, node: Node, aligned: Iterable[Node]) -> Any:
         """Where an elementwise node is computed: over an operand of the same form that dies here, if there is one.
 
         Not a single number: NumPy takes three times as long where it would overwrite one.
@@ -203,23 +212,16 @@ class Lowering:
         if node in self.targets:
             old = self.replaces.get(node)
             place = self.targets[node]
-            return self._new(node, any(self.root(p) is old and same_view(self.arrays[p], place) for p in aligned))
+            return self._new(node, any(self.root(p) is old and self.same(self.arrays[p], place) for p in aligned))
         for parent in aligned:
             root, array = self.root(parent), self.arrays[parent]
             dies = root in self._memory and self._uses[root] == self._reads(node, root)
-            if dies and array.dtype == node.spec.dtype and self._has_form(array, self.form(node)):
+            if dies and self.has_form(array, self.form(node)):
                 self._memory[node] = self._memory.pop(root)
                 if root in self._lasting:
                     self._lasting.add(node)
                 return self._place(node, array)
         return self._new(node)
-
-    @staticmethod
-    def _has_form(array: np.ndarray, spec: Spec) -> bool:
-        strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
-        return array.shape == spec.shape and all(
-            n <= 1 or a == b for n, a, b in zip(spec.shape, array.strides, strides, strict=True)
-        )
 
     # --------------------------------------------------------------------------------- calls
 
@@ -256,9 +258,9 @@ class Lowering:
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
             if node.name == "reshape":  # read in the order of its rows, whatever the memory's
-                self.call(np.copyto, out.reshape(source.shape), source)
+                self.call(*self.copy(out.reshape(source.shape), source))
             else:
-                self.call(np.copyto, out, seen)
+                self.call(*self.copy(out, seen))
         else:
             self._place(node, seen, self.root(parent))
 
@@ -267,7 +269,7 @@ class Lowering:
             self._where(node)
         elif node.name == "astype":
             (parent,) = node.parents
-            self.call(functools.partial(np.copyto, casting="unsafe"), self._over(node, ()), self.arrays[parent])
+            self.call(*self.copy(self._over(node, ()), self.arrays[parent]))
         elif node.name == "pow" and node.spec.shape == () and all(map(self._is_number, node.operands)):
             self.call(_power, *(self._operand(o, node.spec.dtype) for o in node.operands), self._new(node))
         else:
@@ -303,7 +305,7 @@ class Lowering:
         for parent in node.parents:
             root, mine = self.root(parent), self.arrays[parent]
             others = [self.arrays[p] for p in node.parents if self.root(p) is root]
-            if all(same_view(mine, other) for other in others):
+            if all(self.same(mine, other) for other in others):
                 found.append(parent)
         return found
 
@@ -317,7 +319,7 @@ class Lowering:
         out = self._over(node, fallback)
         other = self._operand(y, node.spec.dtype)
         if not same_view(out, other):
-            self.call(functools.partial(np.copyto, casting="unsafe"), out, other)
+            self.call(*self.copy(out, other))
         mask = self._operand(condition, np.dtype(bool))
         self.call(functools.partial(np.copyto, casting="unsafe", where=mask), out, self._operand(x, node.spec.dtype))
 
@@ -340,9 +342,9 @@ class Lowering:
         a, b = (self.arrays[parent] for parent in node.parents)
         plain = a.ndim == b.ndim == 2 and a.dtype == b.dtype and a.dtype.kind == "f" and min(a.shape + b.shape) > 1
         if plain and out.flags.c_contiguous:
-            self.call(np.dot, a, b, out)  # the same product of the same library, without a look at broadcasting
+            self.call(a.dot, b, out)  # the same product of the same library, without a look at broadcasting
         elif plain and out.T.flags.c_contiguous:
-            self.call(np.dot, b.T, a.T, out.T)
+            self.call(b.T.dot, a.T, out.T)
         else:
             self.call(np.matmul, a, b, out)
 
@@ -352,8 +354,8 @@ class Lowering:
         for parent in node.parents:
             array, stop = self.arrays[parent], start + parent.spec.size
             place = self.arrays[node][start:stop].reshape(parent.spec.shape)
-            if not same_view(array, place):
-                self.call(functools.partial(np.copyto, casting="unsafe"), place, array)
+            if not self.same(array, place):
+                self.call(*self.copy(place, array))
             start = stop
 
     def _other(self, node: Node) -> None:
@@ -364,11 +366,11 @@ class Lowering:
         elif node.name == "concat" and node.settings.get("axis") is not None:
             self.call(np.concatenate, arrays, node.settings["axis"], out)
         elif node.name == "copy":
-            self.call(np.copyto, out, arrays[0])
+            self.call(*self.copy(out, arrays[0]))
         else:
             self._copied(node, out)
 
-    def _copied(self, node: Node, out: np.ndarray) -> None:
+    def _copied(self, node: Node, out: Any) -> None:
         """An operation that cannot write where it is told to: it makes its result, which is copied."""
         assert node.op is not None
         arrays = [self.arrays[o] if isinstance(o, Node) else o for o in node.operands]
@@ -387,3 +389,13 @@ def _power(a: np.ndarray, b: np.ndarray, out: np.ndarray) -> None:
 
 def same_view(a: np.ndarray, b: np.ndarray) -> bool:
     return a.ctypes.data == b.ctypes.data and a.shape == b.shape and a.strides == b.strides and a.dtype == b.dtype
+
+
+def has_form(array: np.ndarray, spec: Spec) -> bool:
+    """Whether an array has this dtype and shape, and lies so in memory."""
+    strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
+    return (
+        array.dtype == spec.dtype
+        and array.shape == spec.shape
+        and all(n <= 1 or a == b for n, a, b in zip(spec.shape, array.strides, strides, strict=True))
+    )

@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from martlet.backend import host
-from martlet.compile import rearranging
+from martlet.compile import creating
 from martlet.compile.noting import NOTED, noted
 from martlet.compile.recorded import Recorded
-from martlet.compile.tape import refuse
+from martlet.compile.tape import refuse, tape
 
 
 def _dtypes(values: Iterable[Any]) -> list[Any]:
@@ -31,6 +31,8 @@ def can_cast(from_: Any, to: Any, /) -> bool:
 
 @noted
 def finfo(type: Any, /) -> Any:
+    if tape.half == "bfloat16" and np.dtype(*_dtypes((type,))) == np.float16:
+        refuse("the limits of bfloat16 are asked for, which NumPy does not know; compute in float32 and cast back")
     return host.finfo(*_dtypes((type,)))
 
 
@@ -51,4 +53,4 @@ class Notes(ModuleType):
 
 # It answers to NumPy's name: whoever asks which library an array is from is told what will compute it.
 notes = Notes("numpy", __doc__)
-vars(notes).update(NOTED, empty=rearranging.zeros, empty_like=rearranging.zeros_like)  # of which nobody can tell
+vars(notes).update(NOTED, empty=creating.zeros, empty_like=creating.zeros_like)  # of which nobody can tell

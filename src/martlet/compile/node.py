@@ -14,11 +14,13 @@ class Node:
     Operands are other nodes or Python's numbers.  ``place`` says which layer asked for it, and in which verb.
     """
 
-    __slots__ = ("name", "operands", "place", "settings", "spec")
+    __slots__ = ("name", "operands", "parents", "place", "settings", "spec")
 
     def __init__(self, name: str, operands: tuple[Any, ...], settings: dict[str, Any], spec: Spec, place: str) -> None:
         self.name = name
         self.operands = operands
+        self.parents: list[Node] = [operand for operand in operands if isinstance(operand, Node)]
+        """The operands that are arrays."""
         self.settings = settings
         self.spec = spec
         self.place = place
@@ -33,11 +35,6 @@ class Node:
         """That of its row, or "input"."""
         row = OPS.get(self.name)
         return "input" if row is None else row.family
-
-    @property
-    def parents(self) -> list[Node]:
-        """The operands that are arrays."""
-        return [operand for operand in self.operands if isinstance(operand, Node)]
 
     def __repr__(self) -> str:
         return f"<{self.name}: {self.spec}>"

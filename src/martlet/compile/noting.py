@@ -1,7 +1,7 @@
 """Functions that take notes: those of the Array API, as NumPy has them, for arrays without numbers.
 
 Each takes what NumPy's function of that name takes by the standard, with the same defaults, and notes an operation
-of the table, or several.  Here are those that compute; ``rearranging`` has those that move numbers or make them.
+of the table, or several.  Here are those that compute; ``rearranging`` and ``creating`` have the others.
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ def where(condition: Any, x: Any, y: Any, /) -> Recorded:
 @noted
 def clip(x: Any, /, min: Any = None, max: Any = None) -> Recorded:
     if min is None and max is None:
-        return copy_of(array_of(x))
+        return note("positive", x)
     if min is not None and max is not None:
         return note("clip", x, min, max)
     return note("maximum", x, min) if max is None else note("minimum", x, max)
@@ -118,8 +118,15 @@ _reduction("prod", "dtype")
 _reduction("mean")
 _reduction("var", "correction")
 _reduction("std", "correction")
-for _name in ("max", "min", "any", "all", "argmax", "argmin", "count_nonzero"):
+for _name in ("max", "min", "any", "all", "argmax", "argmin"):
     _reduction(_name)
+
+
+@noted
+def count_nonzero(x: Any, /, *, axis: Any = None, keepdims: bool = False) -> Recorded:
+    if axis is None and not keepdims and not isinstance(np.count_nonzero(0), np.generic):
+        refuse("count_nonzero of all axes, which this NumPy gives as one of Python's numbers; use sum(x != 0)")
+    return note("count_nonzero", x, axis=axis_number(axis), keepdims=bool(keepdims))
 
 
 @noted

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import numpy as np
 
+from martlet.compile.decide import laid_out
 from martlet.compile.eager import Stepper
 from martlet.compile.plan import Plan
 from martlet.compile.recording import record
@@ -38,7 +39,7 @@ def compiled(function: Callable[..., Any], how: Any = "auto") -> Callable[..., A
             for place, x in zip(plan.inputs, arrays, strict=True):
                 place[...] = x
             plan.run()
-            return plan.program.build([x.copy() if x.shape else x[()] for x in plan.outputs])
+            return plan.program.build([x.copy() for x in plan.outputs])
 
     return call
 
@@ -86,36 +87,50 @@ class NumpyStepper(Stepper):
         values |= {f"state.{name}": x for name, x in named_leaves(state).items()}
         values |= {f"loss.{name}": x for name, x in named_leaves(loss).items()}
         self.memory = State(values)
-        self.plan = self._plan(self.size, tables=True)
+        self.choices = dict(how) if isinstance(how, Mapping) else {}
+        self.plan, words = self._plan(self.size, tables=True)
         rest = self.count % self.size if last == "keep" else 0
-        self.short = self._plan(rest, tables=False) if rest else None
+        self.short = self._plan(rest, tables=False)[0] if rest else None
         self.order = np.arange(self.count)
         calls, operations = len(self.plan.calls), self.plan.program.cost.operations
-        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy"
+        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of NumPy; {words}"
 
-    def _plan(self, rows: int, *, tables: bool) -> Plan:
+    def _plan(self, rows: int, *, tables: bool) -> tuple[Plan, str]:
         model, loss, optimizer, state = self.given
         program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
-        return Plan(program, carried_of(model, loss, state), self.memory, samples=self.arrays, tables=tables)
+        settings = self.choices | {"samples": self.arrays, "tables": tables}
+        return laid_out(program, carried_of(model, loss, state), self.memory, **settings)
 
     def shuffle(self, order: np.ndarray | None) -> None:
         self.order = np.arange(self.count) if order is None else order
 
     def run(self, first: int, stop: int) -> np.ndarray:
         losses = np.empty(stop - first, self.plan.outputs[0].dtype)
+        self._run_into(losses, first)
+        return losses
+
+    def epochs(self, orders: list[np.ndarray | None], steps: int) -> np.ndarray:
+        losses = np.empty((len(orders), steps), self.plan.outputs[0].dtype)
+        for order, row in zip(orders, losses, strict=True):
+            self.shuffle(order)
+            self._run_into(row, 0)
+        return losses.reshape(-1)
+
+    def _run_into(self, losses: np.ndarray, first: int) -> None:
+        """The steps of as many batches as there is room for losses, from this number on."""
         size, order, plan = self.size, self.order, self.plan
         load, run, value = plan.load, plan.run, plan.outputs[0]
-        whole = min(stop, self.count // size)
-        for i in range(first, whole):
-            load(order[i * size : i * size + size])
+        whole = min(len(losses), self.count // size - first)
+        for i in range(whole):
+            start = (first + i) * size
+            load(order[start : start + size])
             run()
-            losses[i - first] = value
-        if stop > whole:
+            losses[i] = value
+        if whole < len(losses):
             assert self.short is not None
-            self.short.load(order[whole * size :])
+            self.short.load(order[self.count // size * size :])
             self.short.run()
-            losses[-1] = self.short.outputs[0]
-        return losses
+            losses[whole] = self.short.outputs[0]
 
     def read(self) -> tuple[Any, Any]:
         model, _, _, state = self.given

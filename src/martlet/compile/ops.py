@@ -18,7 +18,7 @@ from martlet.backend import host
 from martlet.compile import arrangements, rules
 from martlet.compile.rules import Operand, Rule, axes_of, reduction, specs
 
-__all__ = ["BINARY", "ELEMENTWISE", "OPS", "OTHER", "PRODUCT", "REDUCTION", "SOURCE", "UNARY", "VIEW"]
+__all__ = ["BINARY", "ELEMENTWISE", "OPS", "OTHER", "PRODUCT", "REDUCTION", "ROWS", "SOURCE", "UNARY", "VIEW"]
 __all__ += ["Op", "Operand", "axes_of", "specs"]
 
 # The families.  ELEMENTWISE: one number of each operand makes one of the result.  REDUCTION: over axes.  PRODUCT: of
@@ -97,7 +97,7 @@ def eye(n_rows: int, n_cols: int | None = None, k: int = 0, dtype: Any = None) -
     return np.eye(n_rows, n_cols, k=k, dtype=np.float64 if dtype is None else dtype)
 
 
-def constant(array: np.ndarray) -> np.ndarray:
+def constant(array: np.ndarray, dtype: Any = None) -> np.ndarray:
     return array
 
 
@@ -121,8 +121,8 @@ def tile(x: Any, repetitions: tuple[int, ...]) -> Any:
     return np.tile(x, repetitions)
 
 
-def copy(x: Any) -> Any:
-    return x.copy(order="K")
+def copy(x: Any, order: str = "K") -> Any:
+    return x.copy(order=order)
 
 
 def _same_dtype(dtype: np.dtype) -> np.dtype:
@@ -155,7 +155,7 @@ ROWS = [
     Op("all", REDUCTION, reduction(_flag), np.all),
     Op("argmax", REDUCTION, reduction(_index, of_nothing=False, by_rows=True), np.argmax),
     Op("argmin", REDUCTION, reduction(_index, of_nothing=False, by_rows=True), np.argmin),
-    Op("count_nonzero", REDUCTION, reduction(_index), np.count_nonzero),
+    Op("count_nonzero", REDUCTION, rules.count_nonzero, np.count_nonzero),
     Op("matmul", PRODUCT, rules.matmul, np.matmul),
     Op("tensordot", PRODUCT, rules.tensordot, np.tensordot),
     Op("vecdot", PRODUCT, rules.vecdot, np.vecdot),
@@ -179,6 +179,7 @@ ROWS = [
     Op("concat", OTHER, arrangements.concat, concat),
     Op("stack", OTHER, arrangements.stack, stack),
     Op("take", OTHER, arrangements.take, np.take),
+    Op("rows", OTHER, arrangements.rows, operator.getitem),
     Op("take_along_axis", OTHER, arrangements.take_along_axis, np.take_along_axis),
     Op("repeat", OTHER, arrangements.repeat, np.repeat),
     Op("tile", OTHER, arrangements.tile, tile),

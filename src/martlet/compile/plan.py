@@ -15,6 +15,7 @@ from martlet.compile.labels import Labels, Table
 from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
+from martlet.compile.pieces import Pieces, Update
 from martlet.compile.program import Node, Program
 from martlet.compile.rewrite import (
     copy_of,
@@ -42,8 +43,10 @@ class Plan:
 
     exact: to the last bit what the function itself gives; else sums may be added in another order.  samples: for each
     data input all the samples that there are, of which ``load`` takes a batch; then ``inputs`` is of no use.  tables:
-    whether what follows from labels alone is computed for all of them now.
+    whether what follows from labels alone is computed for all of them now.  threads: how many share a large update.
     """
+
+    may_fail: Callable[[Node], bool] = staticmethod(may_fail)
 
     def __init__(
         self,
@@ -54,8 +57,10 @@ class Plan:
         exact: bool = False,
         samples: Sequence[np.ndarray] | None = None,
         tables: bool = True,
+        threads: int = 1,
     ) -> None:
-        self.program, self.state, self.exact = program, state, exact
+        self.program, self.state, self.exact, self.threads = program, state, exact, threads
+        self._scripts = False
         dense = without_gaps(program.nodes)
         inputs = [dense[node] for node in program.inputs]
         shared = share(dense.values())
@@ -76,29 +81,25 @@ class Plan:
         wanted = [*(node for o, node in enumerate(outputs) if o not in taken), *(block.after for block in blocks)]
         new = rewritten(reachable(wanted), with_operands, dict(views))
         wanted = [new[node] for node in wanted]
-        made: dict[Node, Table] = {}
-        if not exact:
-            if samples is not None and tables:
-                wanted, made = self._without_labels(wanted, samples)
-            wanted = with_means(folded(wanted))
+        wanted, made = self._simplified(wanted, samples if tables else None)
         given = {node: state.stays(node.settings["name"], node.spec) for node in fixed}
         self._lay_out_data(wanted, made, samples)
         self._lay_out(wanted, blocks, given | self.arrays, made)
 
-    def _without_labels(
-        self, wanted: list[Node], samples: Sequence[np.ndarray]
+    def _simplified(
+        self, wanted: list[Node], samples: Sequence[np.ndarray] | None
     ) -> tuple[list[Node], dict[Node, Table]]:
-        """The program without what follows from labels alone, and the tables of that."""
+        """The program in fewer operations, and the tables that it reads."""
         made: dict[Node, Table] = {}
-        for node, whole in zip(self.data, samples, strict=True):
-            if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
-                wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
-                made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+        if not self.exact:
+            if samples is not None:
+                wanted, made = without_labels(wanted, self.data, samples)
+            wanted = with_means(folded(wanted))
         return wanted, made
 
     def _lay_out_data(self, wanted: list[Node], made: dict[Node, Table], samples: Sequence[np.ndarray] | None) -> None:
         """Memory for a batch, and the calls that take it from all samples."""
-        self.arrays: dict[Node, np.ndarray] = {}
+        self.arrays: dict[Node, Any] = {}
         self.ones: dict[Node, np.ndarray] = {}  # the same with a column of ones
         self.loads: list[tuple[Any, int, np.ndarray]] = []
         needs_ones = {node.operands[0] for node in reachable(wanted) if node.name in (AFFINE, SLOPES)}
@@ -120,29 +121,66 @@ class Plan:
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
         """The calls: what stays the same is computed now, the rest in each step."""
-        risky = [node for node in reachable(wanted, set(made)) if may_fail(node)]
-        before_risks = reachable(risky, set(made))
-        results = len(wanted) - len(blocks)
-        own: dict[Node, np.ndarray] = {}
-        ends = [own_memory(node, own) for node in wanted[:results]]
-        replaces: dict[Node, Node] = {}
-        for block, node in zip(blocks, wanted[results:], strict=True):
-            after = own_memory(_formed(node, block), {*own, *before_risks})
-            own[after] = given[block.before] = self.state.of(block)
-            replaces[after] = block.before
-        # The state last: what may fail has not failed by then, and what is read before is not in its way.
-        nodes = reachable([*risky, *ends, *own], set(made))
+        ends, own, replaces, nodes = self._in_order(wanted, blocks, given, set(made))
         # What is written into the state is written in each step, even where it is the same each time.
         changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
         still = Lowering([n for n in nodes if n not in changing and n.op is not None], given=given, keep=nodes)
         Calls(still.calls, 0).run()
         given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
         body = [node for node in nodes if node in changing and node.op is not None]
+        self._lower(body, given, own, replaces, ends)
+
+    def _lower(
+        self,
+        nodes: list[Node],
+        given: dict[Node, np.ndarray],
+        own: dict[Node, np.ndarray],
+        replaces: dict[Node, Node],
+        ends: list[Node],
+    ) -> None:
+        update = Update(nodes, targets=own, replaces=replaces, keep=ends)
+        late = set(update.nodes)
+        keep = [*ends, *own, *update.reads]
+        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": keep}
+        body = [node for node in nodes if node not in late]
         lowering = Lowering(body, **settings) if self.exact else Fast(body, ones=self.ones, **settings)
-        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
-        self._run = self._scripted() if self._is_small(body) else self.calls.run
+        self.pieces = Pieces(update, lowering.arrays, self.threads) if late else None
+        self._scripts = self._is_small(nodes) and self.pieces is None
+        calls = [*lowering.calls, *(self.pieces.calls if self.pieces else ())]
+        self.calls = Calls(calls, lowering.first_write, self.state.count)
         self.outputs = [lowering.arrays[node] for node in ends]
+
+    def _run_pieces(self) -> None:
+        assert self.pieces is not None
+        self.pieces.prepare()
+        self.calls.run()
+        self.pieces.check()
+
+    def _in_order(
+        self,
+        wanted: list[Node],
+        blocks: list[Block],
+        given: dict[Node, np.ndarray],
+        known: set[Node],
+        shared: Container[Node] = (),
+    ) -> tuple[list[Node], dict[Node, np.ndarray], dict[Node, Node], list[Node]]:
+        """The results; where the state is written, and instead of what; and all nodes up to those that are known.
+
+        The numbers of ``shared`` are not those that are written into the state, but copied.
+        """
+        risky = [node for node in reachable(wanted, known) if self.may_fail(node)]
+        before_risks = reachable(risky, known)
+        results = len(wanted) - len(blocks)
+        own: dict[Node, np.ndarray] = {}
+        ends = [own_memory(node, own) for node in wanted[:results]]
+        replaces: dict[Node, Node] = {}
+        for block, node in zip(blocks, wanted[results:], strict=True):
+            after = _formed(node, block)
+            after = copy_of(after) if after in shared else own_memory(after, {*own, *before_risks})
+            own[after] = given[block.before] = self.state.of(block)
+            replaces[after] = block.before
+        # The state last: what may fail has not failed by then, and what is read before is not in its way.
+        return ends, own, replaces, reachable([*risky, *ends, *own], known)
 
     def load(self, rows: np.ndarray) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
@@ -153,11 +191,21 @@ class Plan:
         """Whether the time between the calls counts."""
         return not self.exact and sum(node.spec.nbytes for node in body) < SMALL
 
-    def _scripted(self) -> Callable[[], None]:
+    @property
+    def calls(self) -> Calls:
+        """What a step is."""
+        return self._calls
+
+    @calls.setter
+    def calls(self, calls: Calls) -> None:
+        self._calls = calls
+        whole = calls.run if self.pieces is None else self._run_pieces
+        self._run = self._scripted(calls) if self._scripts else whole
+
+    def _scripted(self, calls: Calls) -> Callable[[], None]:
         """What does not write the state as a script, which may be interrupted; then the rest."""
-        commit = self.calls.commit
-        compute = Script(self.calls.calls[:commit]).function()
-        write = Calls(self.calls.calls[commit:], 0, self.state.count).run
+        compute = Script(calls.calls[: calls.commit]).function()
+        write = Calls(calls.calls[calls.commit :], 0, self.state.count).run
 
         def run() -> None:
             compute()
@@ -171,6 +219,18 @@ class Plan:
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
         self._run()
+
+
+def without_labels(
+    wanted: list[Node], data: Sequence[Node], samples: Sequence[np.ndarray]
+) -> tuple[list[Node], dict[Node, Table]]:
+    """A program without what follows from labels alone, and the tables of that."""
+    made: dict[Node, Table] = {}
+    for node, whole in zip(data, samples, strict=True):
+        if node.spec.dtype.kind in "iu" and len(node.spec.shape) == 1:
+            wanted = Labels(node, reachable(wanted), whole).simplified(wanted)
+            made |= Labels(node, reachable(wanted), whole).tables(reachable(wanted))
+    return wanted, made
 
 
 def only_counts(slot: Slot, outputs: list[Node]) -> bool:

@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.cost import Cost, bytes_moved, copies, cost_of, flops, reduced_axes
+from martlet.compile.drawing import draw
 from martlet.compile.node import Node
 
 __all__ = ["Cost", "Node", "Program", "bytes_moved", "copies", "flops", "reduced_axes"]
@@ -81,46 +82,4 @@ class Program:
         return Counter(node.name for node in self.needed)
 
     def __str__(self) -> str:
-        return "\n".join(self._lines())
-
-    def _lines(self) -> Iterator[str]:
-        """The arrays that come in, the operations under the names of their layers, and the arrays that go out."""
-        called = {node: node.settings["name"] for node in self.inputs}
-        for node in self.inputs:
-            yield _beside(called[node], node.spec)
-        needed, place = set(self.needed), None
-        for number, node in enumerate((node for node in self.nodes if node.op is not None), 1):
-            called[node] = f"%{number}"
-            if node.place != place:
-                place = node.place
-                yield f"# {place}"
-            words = [called[o] if isinstance(o, Node) else repr(o) for o in node.operands]
-            words += [
-                f"{name}={_short(value)}"
-                for name, value in node.settings.items()
-                if value is not None and value is not False
-            ]
-            unused = "" if node in needed else "  # no result depends on it"
-            yield _beside(f"{called[node]} = {node.name}({', '.join(words)})", node.spec) + unused
-        results = [called[node] for node in self.outputs]
-        names = self.names or [""] * len(results)
-        yield "return " + ", ".join(f"{n}={r}" if n else r for n, r in zip(names, results, strict=True))
-        yield f"# {self.cost}"
-
-
-def _beside(text: str, spec: object) -> str:
-    return f"{text:44}  {spec}"
-
-
-def _short(value: Any) -> str:
-    """A setting as one would type it: float32, [:, None], (3, 4)."""
-    if isinstance(value, np.ndarray):
-        return f"{value.dtype.name} {value.shape}"
-    if isinstance(value, slice):
-        ends = ["" if end is None else str(end) for end in (value.start, value.stop, value.step)]
-        return ":".join(ends if ends[2] else ends[:2])
-    if value is ...:
-        return "..."
-    if isinstance(value, tuple) and any(isinstance(part, slice | type(...) | None) for part in value):
-        return f"[{', '.join(map(_short, value))}]"
-    return str(value) if isinstance(value, np.dtype) else repr(value)
+        return draw(self)

@@ -1,4 +1,4 @@
-"""Functions that take notes, and compute nothing: they show numbers otherwise, put them elsewhere, or make them."""
+"""Functions that take notes, and compute nothing: they show the same numbers otherwise, or put them elsewhere."""
 
 from __future__ import annotations
 
@@ -8,10 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import is_array
-from martlet.compile.layout import Spec, copied_order
-from martlet.compile.noting import array_of, astype, copy_of, dtype_of, noted, shape_of
-from martlet.compile.recorded import Recorded, axis_number, note, refuse_concrete
+from martlet.compile.noting import array_of, noted, shape_of
+from martlet.compile.recorded import Recorded, axis_number, note
 from martlet.compile.tape import refuse
 
 
@@ -60,6 +58,8 @@ def broadcast_arrays(*arrays: Any) -> tuple[Recorded, ...]:
 
 @noted
 def flip(x: Any, /, *, axis: Any = None) -> Recorded:
+    if axis is None and not array_of(x).shape:
+        return x[()]  # there is nothing to turn around
     return note("flip", x, axis=axis_number(axis))
 
 
@@ -120,7 +120,7 @@ def _triangle(x: Recorded, mask: Callable[..., Any], k: int) -> Recorded:
     if x.ndim < 2:
         raise ValueError(f"a triangle is of two axes or more, got shape {x.shape}")
     inside = note("constant", array=np.asarray(mask(*x.shape[-2:], operator.index(k)), dtype=bool))
-    return note("where", inside, x, zeros(1, dtype=x.dtype))
+    return note("where", inside, x, note("zeros", shape=(1,), dtype=x.dtype))
 
 
 @noted
@@ -132,92 +132,4 @@ def meshgrid(*arrays: Any, indexing: str = "xy") -> tuple[Recorded, ...]:
     if indexing == "xy" and rank > 1:
         order[:2] = 1, 0
     open_grids = [reshape(x, [-1 if j == i else 1 for j in order]) for i, x in enumerate(map(array_of, arrays))]
-    return tuple(copy_of(x) for x in broadcast_arrays(*open_grids))
-
-
-# -------------------------------------------------------------------------------------------- made of nothing
-
-
-@noted
-def asarray(x: Any, /, *, dtype: Any = None, device: Any = None, copy: bool | None = None) -> Recorded:
-    if type(x) is Recorded:
-        return astype(x, x.dtype if dtype is None else dtype, copy=bool(copy))
-    if is_array(x):
-        refuse_concrete(x)
-    if isinstance(x, list | tuple) and any(type(item) is Recorded for item in x):
-        found = stack([asarray(item) for item in x])
-        return found if dtype is None else astype(found, dtype)
-    _refuse_arrays_in(x)
-    return note("constant", array=np.array(x, dtype=dtype))
-
-
-def _refuse_arrays_in(x: Any) -> None:
-    for item in x if isinstance(x, list | tuple) else ():
-        if is_array(item):
-            refuse_concrete(item)
-        _refuse_arrays_in(item)
-
-
-@noted
-def zeros(shape: Any, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("zeros", shape=shape_of(shape), dtype=dtype_of(dtype))
-
-
-@noted
-def ones(shape: Any, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("ones", shape=shape_of(shape), dtype=dtype_of(dtype))
-
-
-@noted
-def full(shape: Any, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("full", shape=shape_of(shape), fill_value=_number(fill_value), dtype=dtype_of(dtype))
-
-
-@noted
-def zeros_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("zeros", **_as(x, dtype))
-
-
-@noted
-def ones_like(x: Any, /, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("ones", **_as(x, dtype))
-
-
-@noted
-def full_like(x: Any, /, fill_value: Any, *, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("full", fill_value=_number(fill_value), **_as(x, dtype))
-
-
-def _as(x: Any, dtype: Any) -> dict[str, Any]:
-    """Shape, dtype and, if it is not row by row, the order of the axes of an array that is made like another."""
-    spec: Spec = array_of(x).node.spec
-    order = copied_order(spec)
-    named = {"shape": spec.shape, "dtype": spec.dtype if dtype is None else np.dtype(dtype)}
-    return named if order == sorted(order) else named | {"order": tuple(order)}
-
-
-def _number(value: Any) -> Any:
-    if type(value) is Recorded:
-        refuse("full takes one of Python's numbers; broadcast_to(x, shape) repeats an array")
-    if is_array(value):
-        refuse_concrete(value)
-    return value
-
-
-@noted
-def arange(start: Any, /, stop: Any = None, step: Any = 1, *, dtype: Any = None, device: Any = None) -> Recorded:
-    if stop is None:
-        start, stop = 0, start
-    return note("arange", start=start, stop=stop, step=step, dtype=dtype_of(dtype))
-
-
-@noted
-def linspace(
-    start: Any, stop: Any, /, num: int, *, dtype: Any = None, device: Any = None, endpoint: bool = True
-) -> Recorded:
-    return note("linspace", start=start, stop=stop, num=num, dtype=dtype_of(dtype), endpoint=endpoint)
-
-
-@noted
-def eye(n_rows: int, n_cols: int | None = None, /, *, k: int = 0, dtype: Any = None, device: Any = None) -> Recorded:
-    return note("eye", n_rows=n_rows, n_cols=n_cols, k=k, dtype=dtype_of(dtype))
+    return tuple(note("copy", x, order="C") for x in broadcast_arrays(*open_grids))

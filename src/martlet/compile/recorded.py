@@ -11,8 +11,9 @@ import numpy as np
 
 from martlet.backend import is_array
 from martlet.backend import namespace as namespace_of
+from martlet.compile.layout import row_by_row
 from martlet.compile.node import Node
-from martlet.compile.ops import ELEMENTWISE, OPS
+from martlet.compile.ops import ELEMENTWISE, OPS, REDUCTION
 from martlet.compile.tape import NotRecordable, line, place, refuse, tape
 
 Method = Callable[..., "Recorded"]
@@ -32,6 +33,18 @@ def _operators(name: str) -> tuple[Method, Method]:
         return note(name, other, self)
 
     return _operator(name), swapped
+
+
+def _in_place(name: str) -> Method:
+    """``total += x``, where total is one number that was computed: NumPy's are values, and the name moves on."""
+
+    def method(self: Recorded, other: Any) -> Recorded:
+        node = self.node
+        if node.spec.shape or node.family not in (ELEMENTWISE, REDUCTION) or node.name in ("where", "astype"):
+            self._no_writing()  # for these give arrays, even of one number
+        return note(name, self, other)
+
+    return method
 
 
 def _sign(name: str) -> Method:
@@ -88,7 +101,7 @@ class Recorded:
 
     def __getitem__(self, key: Any) -> Recorded:
         if isinstance(key, Recorded) and key.dtype.kind in "iu":
-            return note("take", self, key, axis=0)
+            return _rows(self, key)
         return note("getitem", self, key=_plain_key(key))
 
     def __len__(self) -> int:
@@ -126,6 +139,7 @@ class Recorded:
     # What cannot be noted.
 
     def _no_number(self, *ignored: Any) -> NoReturn:
+        _current(self)
         refuse("a number is read from an array (by if, while, float() or print); use where(), or give the array back")
 
     __bool__ = __float__ = __int__ = __index__ = __complex__ = __str__ = __format__ = _no_number
@@ -133,13 +147,17 @@ class Recorded:
     def _no_writing(self, *ignored: Any) -> NoReturn:
         refuse("an array is written into; make a new one: x = x + y, or where(mask, y, x)")
 
-    __setitem__ = __iadd__ = __isub__ = __imul__ = __itruediv__ = __ifloordiv__ = __imod__ = __ipow__ = _no_writing
-    __imatmul__ = __iand__ = __ior__ = __ixor__ = __ilshift__ = __irshift__ = _no_writing
+    __setitem__ = __imatmul__ = __ilshift__ = __irshift__ = _no_writing
+    __iadd__, __isub__, __imul__, __itruediv__ = map(_in_place, ("add", "subtract", "multiply", "divide"))
+    __ifloordiv__, __imod__, __ipow__ = map(_in_place, ("floor_divide", "remainder", "pow"))
+    __iand__, __ior__, __ixor__ = map(_in_place, ("bitwise_and", "bitwise_or", "bitwise_xor"))
 
     def __array__(self, *ignored: Any, **settings: Any) -> NoReturn:
+        _current(self)
         refuse("an array is given to NumPy itself, or read; use the functions of namespace(x)")
 
     def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **settings: Any) -> NoReturn:
+        _current(*(x for x in inputs if type(x) is Recorded))
         if type(inputs[0]) is not Recorded or any(is_array(x) and type(x) is not Recorded for x in inputs):
             refuse_concrete(next(x for x in inputs if type(x) is not Recorded))
         refuse(f"np.{ufunc.__name__} is called by name; use namespace(x).{ufunc.__name__}")
@@ -151,6 +169,16 @@ class Recorded:
         if not name.startswith("_") and hasattr(np.ndarray, name):
             refuse(f".{name} is NumPy's own; the standard has namespace(x).{name}(x), or nothing like it")
         raise AttributeError(f"an array of a recording has no {name}")
+
+
+def _rows(x: Recorded, indices: Recorded) -> Recorded:
+    """x[indices], which is take() wherever the two lie in memory alike."""
+    if not x.shape:
+        raise IndexError(f"an array without axes has no rows, at {line()}")
+    spec = OPS["rows"].rule(x.node.spec, indices.node.spec)
+    if spec.lies_as(row_by_row(spec.shape)):
+        return note("take", x, indices, axis=0)
+    return note("rows", x, indices)
 
 
 def _plain_key(key: Any) -> Any:
@@ -171,14 +199,12 @@ def note(name: str, *operands: Any, **settings: Any) -> Recorded:
     Raises NotRecordable where an operand is of no use here, and whatever NumPy would raise about shapes and dtypes,
     with the line.
     """
-    nodes = tape.nodes
-    if nodes is None:
-        refuse("an array of a recording is used after that has ended; give it back as a result")
+    nodes = _current()
     inner: list[Any] = []
     for operand in operands:
         if type(operand) is Recorded:
             if operand.tape is not nodes:
-                refuse("an array was kept from another recording; give it back as a result, and pass it in")
+                _current(operand)
             inner.append(operand.node)
         elif type(operand) in (int, float, bool):
             inner.append(operand)
@@ -197,6 +223,16 @@ def note(name: str, *operands: Any, **settings: Any) -> Recorded:
     node = Node(name, tuple(inner), settings, spec, place())
     nodes.append(node)
     return Recorded(node)
+
+
+def _current(*arrays: Recorded) -> list[Node]:
+    """The recording that is going on.  Raises NotRecordable where there is none, or an array is of another."""
+    nodes = tape.nodes
+    if nodes is None:
+        refuse("an array of a recording is used after that has ended; give it back as a result")
+    if any(x.tape is not nodes for x in arrays):
+        refuse("an array was kept from another recording; give it back as a result, and pass it in")
+    return nodes
 
 
 def refuse_concrete(what: Any) -> NoReturn:

@@ -11,18 +11,20 @@ import inspect
 from collections.abc import Callable
 from typing import Any
 
-from martlet.backend import describe, is_array, meet, to_numpy
-from martlet.compile.layout import spec_of
+import numpy as np
+
+from martlet.backend import describe, dtype_name, is_array, meet, to_numpy
+from martlet.compile.layout import Spec, spec_of
 from martlet.compile.namespace import notes
 from martlet.compile.node import Node
 from martlet.compile.program import Program
 from martlet.compile.recorded import Recorded, refuse_concrete
-from martlet.compile.tape import NotRecordable, tape
+from martlet.compile.tape import NotRecordable, refuse, tape
 from martlet.tree import Tree, named_leaves, subtrees, take_apart
 
 __all__ = ["NotRecordable", "Program", "leaf_names", "record"]
 
-meet(Recorded, notes, "cpu")  # from here on namespace(x) knows them
+meet(Recorded, notes, "cpu", refuse_concrete)  # from here on namespace(x) knows them
 
 
 def record(function: Callable[..., Any], *arguments: Any) -> Program:
@@ -38,12 +40,14 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
     try:
         inputs, given = [], []
         for name, argument in zip(_argument_names(function, arguments), arguments, strict=True):
+            _check_nest(argument, f"the argument {name} is")
             arrays, build = take_apart(argument)
             made = [_input(x, label) for x, label in zip(arrays, leaf_names(argument, name), strict=True)]
             inputs += made
             given.append(build([Recorded(node) for node in made]))
             tape.names.update(_tree_names(given[-1], name))
         result = function(*given)
+        _check_nest(result, "what the function gives back is")
         arrays, build = take_apart(result)
         for x in arrays:
             if type(x) is not Recorded:
@@ -53,11 +57,38 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
         tape.stop()
 
 
+def _check_nest(value: Any, what: str) -> None:
+    """Arrays are found in trees, tuples and lists, and nowhere else."""
+    if isinstance(value, tuple | list):
+        for item in value:
+            _check_nest(item, what.removesuffix("is") + "holds")
+    elif isinstance(value, dict | set) and any(map(is_array, value.values() if isinstance(value, dict) else value)):
+        refuse(f"{what} a {type(value).__name__} of arrays; make it a tuple")
+
+
 def _input(x: Any, name: str) -> Node:
-    array = to_numpy(x)
-    if array.dtype.kind not in "biufc":
-        raise TypeError(f"record: {name} must hold numbers, got an array of dtype {array.dtype.name}")
-    return Node("input", (), {"name": name}, spec_of(array), "the arguments")
+    spec = _form(x)
+    # A dtype that equals NumPy's own need not be the same object, by which the optimizers tell dtypes apart.
+    spec = spec._replace(dtype=np.dtype(spec.dtype.name))
+    if spec.dtype.kind not in "biufc":
+        raise TypeError(f"record: {name} must hold numbers, got an array of dtype {spec.dtype.name}")
+    return Node("input", (), {"name": name}, spec, "the arguments")
+
+
+def _form(x: Any) -> Spec:
+    """What an array looks like.  PyTorch's are asked, wherever they are; the others come to the host."""
+    if not callable(getattr(x, "stride", None)):
+        return spec_of(to_numpy(x))
+    width = dtype_name(x.dtype)
+    if width in ("float16", "bfloat16"):  # NumPy has no bfloat16, and float16 stands for it
+        if tape.half not in ("", width):
+            refuse("float16 and bfloat16 meet; a recording can have one of them")
+        tape.half = width
+    try:
+        dtype = np.dtype("float16" if width == "bfloat16" else width)
+    except TypeError:
+        raise TypeError(f"record: expected numbers, got an array of dtype {width}") from None
+    return Spec(tuple(x.shape), dtype, tuple(x.stride()))
 
 
 def _argument_names(function: Callable[..., Any], arguments: tuple[Any, ...]) -> list[str]:

@@ -23,6 +23,7 @@ from martlet.compile.layout import (
 
 Operand = Spec | int | float | bool  # an array, or one of Python's numbers beside it
 Rule = Callable[..., Spec]
+FLAG = np.dtype(bool)  # that of True and False, too, of whose type NumPy does not know that it is a number's
 
 
 def specs(operands: tuple[Operand, ...]) -> list[Spec]:
@@ -35,7 +36,8 @@ def specs(operands: tuple[Operand, ...]) -> list[Spec]:
 
 def loop(ufunc: np.ufunc, operands: tuple[Operand, ...]) -> tuple[np.dtype, ...]:
     """The dtypes in which an elementwise operation computes: of each operand, and of the result."""
-    return ufunc.resolve_dtypes((*(o.dtype if isinstance(o, Spec) else type(o) for o in operands), None))
+    kinds = [o.dtype if isinstance(o, Spec) else FLAG if type(o) is bool else type(o) for o in operands]
+    return ufunc.resolve_dtypes((*kinds, None))
 
 
 def elementwise(ufunc: np.ufunc) -> Rule:
@@ -57,7 +59,10 @@ def power(x: Operand, y: Operand) -> Spec:
     """NumPy gives ``flags ** 2`` in eight bits and ``np.pow(flags, 2)`` in 64; the standard has neither."""
     if any(spec.dtype.kind == "b" for spec in specs((x, y))):
         raise TypeError("there are no powers of booleans; astype makes numbers of them")
-    return _power(x, y)
+    found = _power(x, y)
+    if type(y) is int and y < 0 and found.dtype.kind in "iu":
+        raise ValueError(f"integers to the power of {y} are no integers; astype makes floating-point numbers of them")
+    return found
 
 
 _power = elementwise(np.power)
@@ -108,6 +113,12 @@ def _reduced(x: Spec, dtype: np.dtype, over: tuple[int, ...], keepdims: bool) ->
         return in_order(shape, dtype, [*over, *order])
     rest = [a for a in range(len(x.shape)) if a not in over]
     return in_order([x.shape[a] for a in rest], dtype, [rest.index(a) for a in order])
+
+
+def count_nonzero(x: Spec, *, axis: Any = None, keepdims: bool = False) -> Spec:
+    """NumPy makes flags of the numbers, and sums these."""
+    flags = x if x.dtype.kind == "b" else copied(x, FLAG)
+    return _reduced(flags, np.dtype(np.intp), axes_of(len(x.shape), axis), keepdims)
 
 
 def sum_dtype(dtype: np.dtype) -> np.dtype:

@@ -37,11 +37,18 @@ class Script:
             arguments = [*function.args, *arguments]
             keywords = {**function.keywords, **keywords}
             function = function.func
+        owner, name = getattr(function, "__self__", None), getattr(function, "__name__", "")
+        if isinstance(owner, np.ndarray) and name == "__setitem__":
+            return f"{self._word(owner)}[{self._word(arguments[0])}] = {self._word(arguments[1])}"
         words = [self._word(argument) for argument in arguments]
         words += [f"{name}={self._word(value)}" for name, value in keywords.items()]
+        if isinstance(owner, np.ndarray) and name in ("dot", "take"):
+            return f"{self._word(owner)}.{name}({', '.join(words)})"
         return f"{self._name(function, _named(function))}({', '.join(words)})"
 
     def _word(self, value: Any) -> str:
+        if value is ...:
+            return "..."
         if value is None or isinstance(value, bool | int | str):
             return repr(value)
         if isinstance(value, tuple) and all(isinstance(item, int) for item in value):
@@ -52,7 +59,9 @@ class Script:
         """One name for one object, which is kept, so that no other can have its id."""
         name = self.names.get(id(value))
         if name is None:
-            name = stem if stem not in self.values else f"{stem}{len(self.values)}"
+            name, count = stem, 1
+            while name in self.values:
+                name, count = f"{stem}_{count}", count + 1
             self.names[id(value)] = name
             self.values[name] = value
         return name

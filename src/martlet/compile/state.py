@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 import operator
 import sys
+from typing import Any
 
 import numpy as np
 
@@ -18,10 +20,10 @@ class State:
     ``values`` are their numbers at the beginning, by the name of the input.  Plans for batches of other sizes share it.
     """
 
-    def __init__(self, values: dict[str, np.ndarray]) -> None:
+    def __init__(self, values: dict[str, Any]) -> None:
         self.values = values
         self._kept: set[str] = set()  # what some plan takes as it was
-        self.blocks: dict[tuple[str, ...], np.ndarray] = {}
+        self.blocks: dict[tuple[str, ...], Any] = {}
         self._ahead = iter(range(sys.maxsize))
         self.count = self._ahead.__next__  # the last call of a step
         self.counters: dict[str, int] = {}  # what no step writes, because it only grows by so much in each
@@ -37,7 +39,7 @@ class State:
             raise ValueError("plans with one state must count the same of it")
         self.counters = counters
 
-    def of(self, block: Block) -> np.ndarray:
+    def of(self, block: Block) -> Any:
         """The memory of a block, with its numbers in it."""
         key = names_of(block)
         if key not in self.blocks:
@@ -46,18 +48,20 @@ class State:
                 return placed[key[0]]
             if wrong := self._kept.intersection(key):
                 raise ValueError(f"plans with one state must change the same of it; another one keeps {wrong.pop()}")
-            array = array_in(buffer(block.before.spec.nbytes), block.before.spec)
+            array = self.new(block.before.spec)
             for name, part in self._parts(key, array):
                 part[...] = self.values[name]
             self.blocks[key] = array
         return self.blocks[key]
 
-    def stays(self, name: str, spec: Spec) -> np.ndarray:
+    def stays(self, name: str, spec: Spec) -> Any:
         """A copy of an array that a plan reads and does not change; no other one may."""
         if name in self._placed():
             raise ValueError(f"plans with one state must change the same of it; another one changes {name}")
         self._kept.add(name)
-        return filled(spec, self.values[name])
+        array = self.new(spec)
+        array[...] = self.values[name]
+        return array
 
     def laid_out_otherwise(self, blocks: list[Block]) -> set[str]:
         """The leaves of those blocks whose arrays have been laid out by an earlier plan, and not side by side."""
@@ -69,34 +73,40 @@ class State:
             for slot in block.slots
         }
 
-    def _placed(self) -> dict[str, np.ndarray]:
+    def _placed(self) -> dict[str, Any]:
         return {name: part for key, array in self.blocks.items() for name, part in self._parts(key, array)}
 
-    def _parts(self, key: tuple[str, ...], array: np.ndarray) -> list[tuple[str, np.ndarray]]:
+    def _parts(self, key: tuple[str, ...], array: Any) -> list[tuple[str, Any]]:
         if len(key) == 1:
             return [(key[0], array)]
         found, start = [], 0
         for name in key:
-            shape, stop = self.values[name].shape, start + self.values[name].size
+            shape = self.values[name].shape
+            stop = start + math.prod(shape)
             found.append((name, array[start:stop].reshape(shape)))
             start = stop
         return found
 
-    def read(self) -> dict[str, np.ndarray]:
+    def read(self) -> dict[str, Any]:
         """Copies of all arrays as they are now, by name."""
-        now = {name: part.copy() for name, part in (self.values | self._placed()).items()}
+        now = {name: self.copied(part) for name, part in (self.values | self._placed()).items()}
         for name, growth in self.counters.items():
-            start = self.values[name]
-            now[name] = np.asarray(start + np.asarray(self.steps * growth).astype(start.dtype))
+            now[name] = self.counted(self.values[name], self.steps * growth)
         return now
+
+    # How NumPy does it.  Another library has its own answers.
+
+    def new(self, spec: Spec) -> Any:
+        """An array of this form."""
+        return array_in(buffer(spec.nbytes), spec)
+
+    def copied(self, array: Any) -> Any:
+        return array.copy()
+
+    def counted(self, start: Any, growth: int) -> Any:
+        """An integer (), so much later."""
+        return np.asarray(start + np.asarray(growth).astype(start.dtype))
 
 
 def names_of(block: Block) -> tuple[str, ...]:
     return tuple(slot.before.settings["name"] for slot in block.slots)
-
-
-def filled(spec: Spec, values: np.ndarray) -> np.ndarray:
-    """A new array of this form with these numbers."""
-    array = array_in(buffer(spec.nbytes), spec)
-    array[...] = values
-    return array

@@ -14,6 +14,7 @@ from numbers import Real
 from typing import Any
 
 from martlet.backend import is_array
+from martlet.numbered import Numbered
 from martlet.tree import Tree, map_leaves, take_apart
 
 PROGRAMS = 64  # that are kept of one kind, the last ones that were used
@@ -87,13 +88,28 @@ def _fill(shape: Any, source: Iterator[Any]) -> Any:
     return next(source) if shape is HOLE else shape
 
 
+def without_numbers(value: Any) -> Any:
+    """An optimizer as its ``update`` knows it, which takes every number from the state: a hole in the place of each.
+
+    So a program serves all learning rates, and a rule that reads ``self.lr`` all the same cannot be compiled.
+    """
+    if isinstance(value, tuple):
+        return tuple(map(without_numbers, value))
+    if not isinstance(value, Numbered):
+        return value
+    new = object.__new__(type(value))
+    for name, part in vars(value).items():
+        new.__dict__[name] = HOLE if name in value.numbers else without_numbers(part)
+    return new
+
+
 @dataclass(frozen=True)
 class Made:
     """What a program is made for: what it is looked up by, and the outline of its arguments."""
 
     key: Any
     outline: Any = field(compare=False)
-    size: int = 0
+    sizes: tuple[int, ...] = ()
 
 
 Lists = Callable[[list[Any]], list[Any]]

@@ -6,7 +6,6 @@ import functools
 import linecache
 import sys
 import threading
-from collections.abc import Iterator
 from pathlib import Path
 from types import FrameType
 from typing import NoReturn
@@ -33,6 +32,7 @@ class Tape(threading.local):
     """What is being recorded in this thread: the operations so far, and the names of the trees that take part."""
 
     nodes: list[Node] | None = None
+    half = ""  # which half precision the arguments have; float16 stands for bfloat16
     names: dict[int, str] = {}  # noqa: RUF012, which is exchanged as a whole and never written into
 
     def start(self) -> list[Node]:
@@ -41,6 +41,7 @@ class Tape(threading.local):
             refuse("a recording is going on already; call the function itself, it is recorded with the rest")
         self.nodes = []
         self.names = {}
+        self.half = ""
         return self.nodes
 
     def stop(self) -> None:
@@ -51,14 +52,16 @@ class Tape(threading.local):
 tape = Tape()
 
 
-def _frames() -> Iterator[FrameType]:
+def _frames() -> list[FrameType]:
     """Who called whom: from the innermost frame outside these files to the one that a recording calls."""
     frame: FrameType | None = sys._getframe(1)
     while frame is not None and frame.f_code.co_filename.startswith(HERE):
         frame = frame.f_back
+    found = []
     while frame is not None and not frame.f_code.co_filename.startswith(HERE):
-        yield frame
+        found.append(frame)
         frame = frame.f_back
+    return found
 
 
 def place() -> str:
@@ -67,23 +70,25 @@ def place() -> str:
     for frame in _frames():
         code = frame.f_code
         if code.co_argcount and code.co_varnames[0] == "self":
-            who = id(frame.f_locals["self"])
-            if owner is None and who in tape.names:
+            who = frame.f_locals["self"]
+            if owner is None and id(who) in tape.names:
                 owner = who
-            if owner is not None and who != owner:
-                break
-            if owner is not None and hasattr(type(frame.f_locals["self"]), code.co_name):
-                found = f"{tape.names[owner]}.{code.co_name}"
-    return found
+            if owner is not None:
+                if who is not owner:
+                    break
+                if hasattr(owner, code.co_name):  # and not what is wrapped around a verb
+                    found = code.co_name
+    return found if owner is None else f"{tape.names[id(owner)]}.{found}"
 
 
 def line() -> str:
-    """The line of the user's, or else of the library's, that asked for something."""
-    frames = list(_frames())
-    users = [frame for frame in frames if not frame.f_code.co_filename.startswith((LIBRARY, *installed()))]
-    if not frames:
+    """The line of the user's that asked for something: within the function, or else where that is recorded."""
+    frame: FrameType | None = sys._getframe(1)
+    while frame is not None and frame.f_code.co_filename.startswith((LIBRARY, *installed())):
+        frame = frame.f_back
+    frame = frame or next(iter(_frames()), None)  # where all is installed, whoever called
+    if frame is None:
         return "a line that is not known"
-    frame = (users or frames)[0]
     file, number = frame.f_code.co_filename, frame.f_lineno
     return f"{file}:{number}, {linecache.getline(file, number).strip()[:80]!r}"
 

@@ -12,8 +12,8 @@ from martlet.backend import describe
 from martlet.checks import check_array
 from martlet.layer import Layer
 from martlet.loss import Loss
-from martlet.testing.targets import Target, on_host, take_apart
-from martlet.tree import Tree, is_tree, subtrees
+from martlet.testing.targets import Target, on_host
+from martlet.tree import Tree, is_tree, subtrees, take_apart
 
 
 def run_layer(layer: Any, x: Any, dout: Any) -> tuple[Any, ...]:

@@ -14,8 +14,8 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import Backend, is_array, to_numpy
-from martlet.tree import Tree, leaves, rebuild
+from martlet.backend import Backend, to_numpy
+from martlet.tree import take_apart
 
 BACKENDS = {
     "numpy": ("numpy", None),
@@ -68,29 +68,8 @@ class Target:
         return build([self.asarray(x, dtype) for x in arrays])
 
     def compile(self, function: Callable[..., Any]) -> Callable[..., Any]:
-        """The function itself, or under jit one that is traced at its first call, with every array traced.
-
-        Later calls must have arguments of the same structure.
-        """
-        if not self.jit:
-            return function
-        import jax
-
-        built: dict[str, Callable[[list[Any]], Any]] = {}
-
-        def traced(arrays: list[Any]) -> list[Any]:
-            out, built["out"] = take_apart(function(*built["in"](arrays)))
-            return out
-
-        jitted = jax.jit(traced)
-
-        def call(*arguments: Any) -> Any:
-            arrays, build = take_apart(arguments)
-            built.setdefault("in", build)
-            out = jitted(arrays)
-            return built["out"](out)
-
-        return call
+        """The function itself, or under jit one that is traced, with every array of its arguments."""
+        return self.backend.compile(function) if self.jit else function
 
     def run(self, function: Callable[..., Any], *arguments: Any) -> Any:
         """Call the function once: eagerly, or under jit."""
@@ -121,23 +100,6 @@ def traceable(backend: Backend) -> Any:
     from array_api_strict import ArrayAPIStrictFlags
 
     return ArrayAPIStrictFlags(boolean_indexing=False, data_dependent_shapes=False)
-
-
-def take_apart(value: Any) -> tuple[list[Any], Callable[[list[Any]], Any]]:
-    """The arrays in any nest of trees and tuples, and the function that puts others in their places."""
-    if isinstance(value, Tree):
-        return leaves(value), lambda arrays: rebuild(value, arrays)
-    if isinstance(value, tuple | list):
-        parts = [take_apart(item) for item in value]
-
-        def build(arrays: list[Any]) -> Any:
-            source = iter(arrays)
-            return type(value)(make([next(source) for _ in inside]) for inside, make in parts)
-
-        return [x for inside, _ in parts for x in inside], build
-    if is_array(value):
-        return [value], lambda arrays: arrays[0]
-    return [], lambda arrays: value
 
 
 def on_host(value: Any) -> Any:
