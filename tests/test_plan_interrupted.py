@@ -250,13 +250,13 @@ def test_a_warning_that_is_an_error_may_come_again_on_the_way() -> None:
     """Each step the second call overflows, into memory of its own, after the first has written p."""
 
     def step(p: Any, q: Any) -> Any:
-        return p * 0.5, mt.namespace(q).minimum(mt.namespace(q).exp(q), 1000.0)
+        return p * 0.5, mt.namespace(q).minimum(mt.namespace(q).exp(q), q + 1.0)
 
     planned = Planned(step, np.ones(3), np.full(3, 1000.0), carried=[(0, 0, "m", "p"), (1, 1, "m", "q")])
     for number in range(1, 5):
         with np.errstate(all="raise"), pytest.raises(FloatingPointError):
             planned.step()
-        assert [a.tolist() for a in planned.state_now()] == [[0.5**number] * 3, [1000.0] * 3]
+        assert [a.tolist() for a in planned.state_now()] == [[0.5**number] * 3, [1000.0 + number] * 3]
 
 
 def test_a_second_failure_on_the_way_is_made_up_for_too() -> None:
