@@ -420,3 +420,19 @@ def test_an_optimizer_is_as_many_calls_for_ten_layers_as_for_one() -> None:
         counts.add(len(planned.plan.calls) - 2 * layers)  # the gradients, which are data here, are laid side by side
     assert len(counts) == 1
     assert counts.pop() < 40
+
+
+@pytest.mark.parametrize(
+    ("sizes", "activation", "optimizer", "most"),
+    [((2, 10, 3), mt.Sigmoid(), mt.SGD(lr=1.0), 42), ((64, 128, 10), mt.ReLU(), mt.Adam(), 60)],
+    ids=["the spiral", "the digits"],
+)
+def test_an_exact_step_is_a_short_list_of_calls(
+    sizes: tuple[int, int, int], activation: mt.Layer, optimizer: mt.Optimizer, most: int
+) -> None:
+    rng = np.random.default_rng(1)
+    model = mt.Sequential(affine(rng, *sizes[:2]), activation, affine(rng, *sizes[1:]))
+    x, t = rng.standard_normal((30, sizes[0])), rng.integers(0, sizes[2], 30)
+    names = calls_of(train_side_by_side(model, mt.SoftmaxWithLoss(), optimizer, x, t, steps=2))
+    assert names.count("dot") == 5  # two forward, three backward: nobody reads the dx of the first layer
+    assert len(names) <= most
