@@ -113,6 +113,12 @@ def test_memories_of_a_leaf_lie_beside_those_of_others_in_the_same_role() -> Non
     other = side_by_side(step, P, P * 2.0, Q, Q * 2.0, carried=crossed, steps=5)
     assert all(len(key) == 1 for key in other.state.blocks)  # what p is to v, q is not to w
 
+    def turned(p: Any, v: Any, q: Any, w: Any) -> Any:
+        return p - 0.1 * v, 0.9 * v + p, w - 0.1 * q, 0.9 * w + q
+
+    other = side_by_side(turned, P, P * 2.0, Q, Q * 2.0, carried=carried, steps=5)
+    assert all(len(key) == 1 for key in other.state.blocks)
+
 
 def updating(model: Any, optimizer: mt.Optimizer) -> Planned:
     state = optimizer.init(model)

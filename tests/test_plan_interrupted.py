@@ -75,7 +75,20 @@ def permuting() -> tuple[Planned, Callable[..., list[Any]], list[Any], tuple[np.
     return Planned(step, *leaves, x, carried=carried), eagerly, leaves, (x,)
 
 
-SETUPS: dict[str, Callable[[], Any]] = {"permuting": permuting}
+def turning() -> tuple[Planned, Callable[..., list[Any]], list[Any], tuple[np.ndarray, ...]]:
+    """Two arrays that are read to the end before the first of them is written."""
+    leaves: list[Any] = list(np.random.default_rng(3).standard_normal((2, 9, 9)))
+
+    def step(a: Any, b: Any) -> Any:
+        return a - a.T, b.T - b
+
+    def eagerly(leaves: list[Any]) -> list[Any]:
+        return list(step(*leaves))
+
+    return Planned(step, *leaves, carried=[(i, i, f"role {i}", "0") for i in range(2)]), eagerly, leaves, ()
+
+
+SETUPS: dict[str, Callable[[], Any]] = {"permuting": permuting, "turning": turning}
 SETUPS |= {name: (lambda name=name: training(name)) for name in OPTIMIZERS}
 
 
@@ -194,13 +207,13 @@ def test_an_index_that_comes_out_of_the_new_state_is_looked_at_before_that_is_wr
         n = n + 1
         return p * 0.5, n, mt.namespace(x).take(x, n, axis=0)
 
-    p, n, x = np.ones(3), np.array([0]), np.arange(3.0)
+    p, n, x = np.ones(3), np.array([0, 0]), np.arange(3.0)
     planned = Planned(step, p, n, x, carried=[(0, 0, "model", "p"), (1, 1, "model", "n")])
-    assert planned.step(x)[0].tolist() == [1.0]
-    assert planned.step(x)[0].tolist() == [2.0]
+    assert planned.step(x)[0].tolist() == [1.0, 1.0]
+    assert planned.step(x)[0].tolist() == [2.0, 2.0]
     with pytest.raises(IndexError):
         planned.step(x)
-    assert [a.tolist() for a in planned.state_now()] == [[0.25] * 3, [2]]
+    assert [a.tolist() for a in planned.state_now()] == [[0.25] * 3, [2, 2]]
 
 
 def test_a_warning_that_is_an_error_comes_after_the_numbers_and_they_are_not_made_again() -> None:
@@ -231,6 +244,19 @@ def test_a_warning_that_is_an_error_comes_after_the_numbers_and_they_are_not_mad
         assert_same_bits(tiny.state_now()[0], p)
         assert_same_bits(tiny.state_now()[1], np.full(3, number + 1.0))
     assert raised > 20
+
+
+def test_a_warning_that_is_an_error_may_come_again_on_the_way() -> None:
+    """Each step the second call overflows, into memory of its own, after the first has written p."""
+
+    def step(p: Any, q: Any) -> Any:
+        return p * 0.5, mt.namespace(q).minimum(mt.namespace(q).exp(q), q + 1.0)
+
+    planned = Planned(step, np.ones(3), np.full(3, 1000.0), carried=[(0, 0, "m", "p"), (1, 1, "m", "q")])
+    for number in range(1, 5):
+        with np.errstate(all="raise"), pytest.raises(FloatingPointError):
+            planned.step()
+        assert [a.tolist() for a in planned.state_now()] == [[0.5**number] * 3, [1000.0 + number] * 3]
 
 
 def test_a_second_failure_on_the_way_is_made_up_for_too() -> None:
