@@ -63,6 +63,7 @@ class ChunkPlan(Plan):
     def _lay_out_data(self, wanted: list[Node], made: Any, samples: Sequence[np.ndarray] | None) -> None:
         self.arrays: dict[Node, np.ndarray] = {}
         self.ones: dict[Node, np.ndarray] = {}
+        self.loads = []  # each chunk has its own
         self.samples = samples
         self.index = None if samples is None else np.zeros(self.data[0].spec.shape[0], np.intp)
         self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data] if samples is None else []
