@@ -18,10 +18,10 @@ import numpy as np
 
 from martlet.compile.calls import Calls
 from martlet.compile.cut import Part, Split
-from martlet.compile.fast import Fast, by_columns
+from martlet.compile.fast import Fast
 from martlet.compile.flat import Block
 from martlet.compile.labels import Table
-from martlet.compile.layout import new
+from martlet.compile.layout import by_columns, new
 from martlet.compile.lower import Call, Lowering, array_in, buffer
 from martlet.compile.means import with_means
 from martlet.compile.node import Node
@@ -63,7 +63,6 @@ class ChunkPlan(Plan):
     def _lay_out_data(self, wanted: list[Node], made: Any, samples: Sequence[np.ndarray] | None) -> None:
         self.arrays: dict[Node, np.ndarray] = {}
         self.ones: dict[Node, np.ndarray] = {}
-        self.loads = []  # each chunk has its own
         self.samples = samples
         self.index = None if samples is None else np.zeros(self.data[0].spec.shape[0], np.intp)
         self.inputs = [array_in(buffer(node.spec.nbytes), node.spec) for node in self.data] if samples is None else []

@@ -16,12 +16,11 @@ import numpy as np
 
 from martlet.compile.affine import AFFINE, SLOPES, augmented
 from martlet.compile.labels import PICK
-from martlet.compile.layout import Spec, in_order
+from martlet.compile.layout import Spec, by_columns
 from martlet.compile.lower import Lowering, array_in, buffer
 from martlet.compile.means import MEAN
 from martlet.compile.program import Node
 
-FEW = 32  # columns
 SMALL = 4096  # numbers: up to here a call costs more than its arithmetic
 SPREAD = 2**22  # bytes: up to here a constant may become an array
 
@@ -167,13 +166,6 @@ class Fast(Lowering):
 
     def _ones(self, size: int, dtype: np.dtype) -> np.ndarray:
         return np.ones(size, dtype=dtype)
-
-
-def by_columns(spec: Spec) -> Spec:
-    """The form in which an array of many rows and few columns lies column by column; others stay."""
-    if len(spec.shape) == 2 and 1 < spec.shape[1] <= FEW and spec.shape[0] > spec.shape[1]:
-        return in_order(spec.shape, spec.dtype, (1, 0))
-    return spec
 
 
 def _axes(node: Node) -> tuple[int, ...]:

@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.compile.layout import new
+from martlet.compile.layout import by_columns, new
 from martlet.compile.ops import ELEMENTWISE, OPS, OTHER, REDUCTION, SOURCE, VIEW, Op, axes_of
 from martlet.compile.program import Node
 from martlet.compile.rewrite import reachable, rewritten, with_operands
@@ -56,7 +56,8 @@ class Table:
     def __init__(self, labels: Node, node: Node, whole: np.ndarray) -> None:
         order = [n for n in reachable([node]) if n is not labels]
         rows, count = labels.spec.shape[0], len(whole)
-        self.values = np.empty((count, *node.spec.shape[1:]), node.spec.dtype)
+        narrow = by_columns(node.spec) is not node.spec  # and is read by columns
+        self.values = np.empty((count, *node.spec.shape[1:]), node.spec.dtype, order="F" if narrow else "C")
         for start in range(0, count, rows):
             part = np.arange(start, start + rows) % count  # the last one is filled up, and cut
             found: dict[Node, Any] = {labels: whole[part]}

@@ -179,3 +179,13 @@ def view(spec: Spec, function: Callable[[np.ndarray], np.ndarray]) -> Spec:
     nothing = np.lib.stride_tricks.as_strided(memory, spec.shape, strides, writeable=False)
     found = function(nothing)
     return Spec(found.shape, found.dtype, tuple(stride // spec.dtype.itemsize for stride in found.strides))
+
+
+FEW = 32  # columns
+
+
+def by_columns(spec: Spec) -> Spec:
+    """The form in which an array of many rows and few columns lies column by column; others stay."""
+    if len(spec.shape) == 2 and 1 < spec.shape[1] <= FEW and spec.shape[0] > spec.shape[1]:
+        return in_order(spec.shape, spec.dtype, (1, 0))
+    return spec

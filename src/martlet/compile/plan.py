@@ -9,9 +9,10 @@ import numpy as np
 
 from martlet.compile.affine import AFFINE, SLOPES, augmented, folded
 from martlet.compile.calls import Calls
-from martlet.compile.fast import Fast, by_columns
+from martlet.compile.fast import Fast
 from martlet.compile.flat import PACK, Block, Slot, merge
 from martlet.compile.labels import Labels, Table
+from martlet.compile.layout import by_columns
 from martlet.compile.lower import Lowering, array_in, buffer, may_fail
 from martlet.compile.means import with_means
 from martlet.compile.ops import SOURCE, VIEW
@@ -47,6 +48,8 @@ class Plan:
     """
 
     may_fail: Callable[[Node], bool] = staticmethod(may_fail)
+
+    loads: Sequence[tuple[Any, int, np.ndarray]] = ()  # how a batch is taken from all samples
 
     def __init__(
         self,
@@ -101,7 +104,7 @@ class Plan:
         """Memory for a batch, and the calls that take it from all samples."""
         self.arrays: dict[Node, Any] = {}
         self.ones: dict[Node, np.ndarray] = {}  # the same with a column of ones
-        self.loads: list[tuple[Any, int, np.ndarray]] = []
+        loads: list[tuple[Any, int, np.ndarray]] = []
         needs_ones = {node.operands[0] for node in reachable(wanted) if node.name in (AFFINE, SLOPES)}
         sources = {} if samples is None else dict(zip(self.data, samples, strict=True))
         sources |= {node: table.values for node, table in made.items()}
@@ -114,9 +117,10 @@ class Plan:
             self.arrays[node] = array
             if node in sources and node in read:
                 if array.flags.c_contiguous:
-                    self.loads.append((sources[node].take, 0, array))
+                    loads.append((sources[node].take, 0, array))
                 else:
-                    self.loads.append((np.ascontiguousarray(sources[node].T).take, 1, array.T))
+                    loads.append((np.ascontiguousarray(sources[node].T).take, 1, array.T))
+        self.loads = loads
         self.inputs = [self.arrays[node] for node in self.data]
 
     def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, np.ndarray], made: Any) -> None:
