@@ -26,6 +26,7 @@ from martlet.tree import leaves, named_leaves
 if TYPE_CHECKING:
     import numpy as np
 
+LOOKED_AT = 1024  # rows of a batch, to see whether it fits: a large one would take the memory of an eager step
 AT_A_TIME = 1000  # steps, after which the losses are read
 SAMPLES = 1_000_000  # whose order is remembered, in several short epochs together, until the losses are read
 
@@ -63,11 +64,11 @@ class Loop:
         y = check_targets(model, loss, x, t, self.size)
         known = {name: function for name, function in self.metrics.items() if METRICS.get(name) is function}
         apply("fit", known, y, t[: y.shape[0], ...])
-        model.forward(x[: min(self.size, self.count), ...])
+        model.forward(x[: min(self.size, self.count, LOOKED_AT), ...])
         rest = self.count % self.size
         if self.last == "keep" and rest and self.count > self.size:
             try:
-                model.forward(x[:rest, ...])
+                model.forward(x[: min(rest, LOOKED_AT), ...])
             except ValueError as error:
                 raise ValueError(
                     f"fit: {self.count} samples in batches of {self.size} leave a last one of {rest}, and {error}; "
@@ -199,7 +200,7 @@ def shapes(arrays: Iterable[Any]) -> tuple[Any, ...]:
 def check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int) -> Array:
     """Read the targets here, once, and compare shapes on a first batch, whose output is given back."""
     loss.check_weights()
-    rows = min(batch_size, x.shape[0])
+    rows = min(batch_size, x.shape[0], LOOKED_AT)
     y = model.predict(x[:rows, ...])
     loss.value(y, t[:rows, ...])
     loss.check_targets(y, t)
