@@ -297,3 +297,26 @@ def test_a_plan_reads_as_the_calls_that_one_would_write() -> None:
     assert lines[0] == "def step():"
     assert [line.strip().split("(")[0].split(".")[-1] for line in lines[1:5]] == ["dot", "minimum", "exp", "add"]
     assert any("minimum(" in line and "out=" in line for line in lines)
+
+
+def test_what_a_layer_keeps_of_its_batch_is_kept_though_the_next_one_takes_it() -> None:
+    rng = np.random.default_rng(16)
+    model = mt.Sequential(affine(rng, 3, 4), Keeping(np.zeros((6, 4))), affine(rng, 4, 2))
+    x, t = rng.standard_normal((12, 3)), rng.standard_normal((12, 2))
+    check(model, mt.MeanSquaredError(), mt.SGD(lr=0.05), (x, t), 6)
+
+
+class Keeping(mt.Layer):
+    """y = tanh(x), and the last of them."""
+
+    last: mt.Array = mt.kept()
+
+    def forward(self, x):
+        y = mt.namespace(x).tanh(x)
+        return y, y
+
+    def backward(self, cache, dout):
+        return dout * (1.0 - cache * cache), None
+
+    def observe(self, cache):
+        return Keeping(cache)
