@@ -161,9 +161,9 @@ class TorchPlan(Plan):
         carried: Sequence[tuple[int, int, str, str]],
         state: TorchState,
         *,
-        samples: Sequence[torch.Tensor] | None = None,
+        samples: Any = None,  # tensors
     ) -> None:
-        super().__init__(program, carried, state, samples=samples, tables=False)  # type: ignore[arg-type]
+        super().__init__(program, carried, state, samples=samples, tables=False)
 
     def _simplified(self, wanted: list[Node], samples: Any) -> tuple[list[Node], dict[Node, Any]]:
         return wanted, {}
