@@ -7,6 +7,7 @@ two simulated devices, which stand in for a GPU.  On JAX each test runs twice, e
 from __future__ import annotations
 
 import os
+import signal
 from typing import Any
 
 import numpy as np
@@ -40,6 +41,8 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 
 
 def pytest_configure(config: pytest.Config) -> None:
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:  # as a shell starts what it runs in the background
+        signal.signal(signal.SIGINT, signal.default_int_handler)  # for some tests press Ctrl-C
     if config.getoption("--backend") == "jax":
         import jax
 
