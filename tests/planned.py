@@ -13,9 +13,9 @@ import numpy as np
 
 import martlet as mt
 from martlet.compile.layout import Spec, like
-from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan, State
 from martlet.compile.recording import record
+from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 
 Carried = Sequence[tuple[int, int, str, str]]

@@ -21,8 +21,8 @@ from conftest import take_apart
 
 import martlet as mt
 from martlet.compile.chunk import ChunkPlan
-from martlet.compile.numpy import carried_of
 from martlet.compile.recording import record
+from martlet.compile.replay import carried_of
 from martlet.compile.rows import NeedsWholeBatch
 from martlet.compile.state import State
 from martlet.compile.threads import blas, workers

@@ -23,8 +23,8 @@ import martlet as mt
 from martlet.compile import CannotCompile, stepper
 from martlet.compile.calls import Calls
 from martlet.compile.node import Node
-from martlet.compile.numpy import carried_of
 from martlet.compile.recording import Program, record
+from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 
 pytestmark = pytest.mark.only("torch")

@@ -13,8 +13,9 @@ from conftest import assert_close, take_apart
 import martlet as mt
 from martlet.compile import decide
 from martlet.compile.chunk import ChunkPlan
-from martlet.compile.numpy import NumpyStepper, carried_of
+from martlet.compile.numpy import NumpyStepper
 from martlet.compile.recording import record
+from martlet.compile.replay import carried_of
 from martlet.compile.rows import NeedsWholeBatch
 from martlet.compile.state import State
 from martlet.compile.threads import blas

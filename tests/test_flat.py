@@ -12,8 +12,8 @@ from planned import Planned, side_by_side
 
 import martlet as mt
 from martlet.compile.flat import PACK, Slot, merge
-from martlet.compile.numpy import carried_of
 from martlet.compile.recording import record
+from martlet.compile.replay import carried_of
 from martlet.compile.rewrite import reachable, share
 from martlet.tree import take_apart
 

@@ -77,7 +77,7 @@ LADDER = [
     ["compile.chunk"],
     ["compile.decide", "compile.torch_calls"],
     ["compile.torch_state"],
-    ["compile.torch_plan"],
+    ["compile.torch_plan", "compile.replay"],
     ["compile.numpy", "compile.jax"],
     ["compile.torch"],
     ["compile"],

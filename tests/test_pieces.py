@@ -13,9 +13,9 @@ from test_chunks import Steps, interrupted, small
 
 import martlet as mt
 from martlet.compile import pieces
-from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan
 from martlet.compile.recording import record
+from martlet.compile.replay import carried_of
 from martlet.compile.state import State
 
 

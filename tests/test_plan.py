@@ -15,7 +15,7 @@ from properties.strategies import for_all, seeds
 from test_laws import draw
 
 import martlet as mt
-from martlet.compile.numpy import carried_of
+from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 
 widths = pytest.mark.parametrize("width", ["float64", "float32", "float16"])

@@ -16,10 +16,10 @@ from cases import affine
 from planned import Planned, assert_same_bits, side_by_side, train_side_by_side
 
 import martlet as mt
-from martlet.compile.numpy import carried_of
 from martlet.compile.plan import Plan
 from martlet.compile.program import Node
 from martlet.compile.recording import NotRecordable, record
+from martlet.compile.replay import carried_of
 from martlet.compile.rewrite import reachable
 from martlet.compile.state import State
 from martlet.tree import take_apart

@@ -18,7 +18,7 @@ from planned import Planned, assert_same_bits
 
 import martlet as mt
 from martlet.compile.calls import Calls
-from martlet.compile.numpy import carried_of
+from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 
 SIMPLE = ("reduce", "dot", "__setitem__")

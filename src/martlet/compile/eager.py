@@ -7,9 +7,6 @@ from typing import Any
 
 from martlet.backend import Array, backend_of
 from martlet.batches import cut
-from martlet.layer import Layer
-from martlet.loss import Loss
-from martlet.optimizers import Optimizer
 from martlet.step import train_step
 
 
@@ -26,11 +23,19 @@ def reason_of(error: Exception) -> str:
 class Stepper:
     """Takes the steps of a training run.  It owns the model and the state, and what it was given stays as it is.
 
-    words: how it takes them, in a short sentence.  An exception, wherever it comes, leaves a model and a state
-    that belong together.
+    Made of (model, loss, optimizer, state, arrays), with all samples in the arrays, and the keywords by which they are
+    cut: size and last (see ``batches``).  words: how it takes the steps, in a short sentence.  whole, rest: how many
+    whole batches an epoch has, and how many samples its short last one.  An exception, wherever it comes, leaves a
+    model and a state that belong together.
     """
 
     words = ""
+
+    def __init__(self, arrays: tuple[Any, ...], *, size: int, last: str = "keep") -> None:
+        self.arrays, self.last = arrays, last
+        self.count = int(arrays[0].shape[0])
+        self.size = min(size, self.count) if last == "keep" else size
+        self.whole, self.rest = self.count // self.size, self.count % self.size if last == "keep" else 0
 
     def shuffle(self, order: Array | None) -> None:
         """A new epoch: the numbers of all samples in the order in which they come; None is the order they have.
@@ -48,7 +53,7 @@ class Stepper:
         losses: list[Any] = []
         for order in orders:
             self.shuffle(order)
-            losses += self.run(0, steps)
+            losses.extend(self.run(0, steps))  # not +=, which to an array is a sum
         return losses
 
     def read(self) -> tuple[Any, Any]:
@@ -65,20 +70,10 @@ class Stepper:
 class EagerStepper(Stepper):
     """``train_step`` for one batch after another, on any library."""
 
-    def __init__(
-        self,
-        model: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        state: Any,
-        arrays: tuple[Any, ...],
-        *,
-        size: int,
-        last: str = "keep",
-        words: str = "eager",
-    ) -> None:
-        self.loss, self.optimizer, self.arrays = loss, optimizer, arrays
-        self.size, self.last, self.words = size, last, words
+    def __init__(self, *given: Any, words: str = "eager", **cut: Any) -> None:
+        model, self.loss, self.optimizer, state, arrays = given
+        super().__init__(arrays, **cut)
+        self.words = words
         self.step: Callable[..., tuple[Any, Any, Array]] = train_step
         self.now: tuple[Any, Any] = model, state
         self.order: Array | None = None

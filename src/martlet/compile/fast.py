@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.affine import AFFINE, SLOPES, augmented
+from martlet.compile.cost import reduced_axes
 from martlet.compile.labels import PICK
 from martlet.compile.layout import Spec, by_columns
 from martlet.compile.lower import Lowering, array_in, buffer
@@ -139,14 +140,14 @@ class Fast(Lowering):
 
     def _sum(self, node: Node, array: np.ndarray) -> None:
         """A sum is a product with ones, where the array is a matrix in one piece."""
-        axes = _axes(node)
+        axes = reduced_axes(node)
         flat = _in_one_piece(array)
         if len(axes) == array.ndim and flat is not None:
             out = self._new(node)
-            self.call(self._ones(array.size, array.dtype).dot, flat, out.reshape(()))
+            self.call(np.ones(array.size, array.dtype).dot, flat, out.reshape(()))
         elif array.ndim == 2 and len(axes) == 1 and flat is not None and min(array.shape) > 0:
             out = self._new(node).reshape(-1)
-            ones = self._ones(array.shape[axes[0]], array.dtype)
+            ones = np.ones(array.shape[axes[0]], array.dtype)
             left, right = (ones, array) if axes[0] == 0 else (array, ones)
             self.call(left.dot, right, out)
         else:
@@ -154,7 +155,7 @@ class Fast(Lowering):
 
     def _extreme(self, node: Node, array: np.ndarray) -> None:
         """The largest or smallest of each row: for up to three columns that lie in one piece, column by column."""
-        axes = _axes(node)
+        axes = reduced_axes(node)
         if array.ndim != 2 or axes != (1,) or not 2 <= array.shape[1] <= 3 or not array.T.flags.c_contiguous:
             super()._reduction(node)
             return
@@ -163,16 +164,6 @@ class Fast(Lowering):
         self.call(functools.partial(ufunc, out=out), array[:, 0], array[:, 1])
         for i in range(2, array.shape[1]):
             self.call(functools.partial(ufunc, out=out), out, array[:, i])
-
-    def _ones(self, size: int, dtype: np.dtype) -> np.ndarray:
-        return np.ones(size, dtype=dtype)
-
-
-def _axes(node: Node) -> tuple[int, ...]:
-    axis, rank = node.settings.get("axis"), len(node.parents[0].spec.shape)
-    if axis is None:
-        return tuple(range(rank))
-    return tuple(a % rank for a in (axis if isinstance(axis, tuple) else (axis,)))
 
 
 def _in_one_piece(array: np.ndarray) -> np.ndarray | None:

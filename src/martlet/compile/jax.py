@@ -20,9 +20,6 @@ import numpy as np
 from martlet.backend import Array
 from martlet.compile.eager import CannotCompile, Stepper
 from martlet.compile.structure import PROGRAMS, Made, filled, on_lists, outline, structure, without_numbers
-from martlet.layer import Layer
-from martlet.loss import Loss
-from martlet.optimizers import Optimizer
 from martlet.step import train_step
 from martlet.tree import leaves, named_leaves
 
@@ -86,29 +83,17 @@ class JaxStepper(Stepper):
 
     words = "JAX: one jit program per stretch of steps"
 
-    def __init__(
-        self,
-        model: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        state: Any,
-        arrays: tuple[Any, ...],
-        *,
-        size: int,
-        last: str = "keep",
-        how: Any = "auto",
-        together: int = 1,
-    ) -> None:
-        self.count = int(arrays[0].shape[0])
-        self.whole, self.rest = self.count // size, self.count % size if last == "keep" else 0
+    def __init__(self, *given: Any, how: Any = "auto", together: int = 1, **cut: Any) -> None:
+        model, loss, optimizer, state, arrays = given
+        super().__init__(arrays, **cut)
         self.outline = outline((model, state))
-        self.moving, self.still, self.arrays = [*leaves(model), *leaves(state)], leaves(loss), arrays
+        self.moving, self.still = [*leaves(model), *leaves(state)], leaves(loss)
         self.unshuffled = jnp.tile(jnp.arange(self.count), together)
         self.orders: Any = self.unshuffled
         self.losses = jnp.zeros(together * (self.whole + bool(self.rest)), dtype=jnp.result_type(float))
         self.spans: dict[tuple[int, ...], Array] = {}  # on the device: the same ones come in every epoch
-        given = model, state, loss, without_numbers(optimizer)
-        self.program = stretch(Made(structure(given), outline(given), (size, self.rest)))
+        known = model, state, loss, without_numbers(optimizer)
+        self.program = stretch(Made(structure(known), outline(known), (self.size, self.rest)))
         self._take(0, 0, 0, False)  # traced and compiled now: no step is taken
 
     def _take(self, epochs: int, first: int, stop: int, short: bool) -> Array:

@@ -12,8 +12,9 @@ from typing import Any
 
 import numpy as np
 
+from martlet.compile.cost import reduced_axes
 from martlet.compile.layout import by_columns, new
-from martlet.compile.ops import ELEMENTWISE, OPS, OTHER, REDUCTION, SOURCE, VIEW, Op, axes_of
+from martlet.compile.ops import ELEMENTWISE, OPS, OTHER, REDUCTION, SOURCE, VIEW, Op
 from martlet.compile.program import Node
 from martlet.compile.rewrite import reachable, rewritten, with_operands
 
@@ -41,7 +42,7 @@ def row_by_row_of(labels: Node, nodes: Iterable[Node]) -> set[Node]:
             fits = all(len(shape) < rank or shape[0] == 1 for shape in sources)
             fits = fits and all(len(p.spec.shape) == rank for p in arrays)
         elif node.family == REDUCTION:
-            fits = 0 not in axes_of(len(arrays[0].spec.shape), node.settings.get("axis"))
+            fits = 0 not in reduced_axes(node)
         else:
             key = node.settings.get("key")
             fits = node.name == "getitem" and isinstance(key, tuple) and key[0] == slice(None)

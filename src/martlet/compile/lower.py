@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from martlet.compile.flat import PACK, parts
-from martlet.compile.layout import Spec, new, row_by_row
+from martlet.compile.layout import Spec, new, row_by_row, spec_of
 from martlet.compile.ops import ELEMENTWISE, OTHER, PRODUCT, REDUCTION, SOURCE, VIEW
 from martlet.compile.program import Node
 
@@ -393,9 +393,5 @@ def same_view(a: np.ndarray, b: np.ndarray) -> bool:
 
 def has_form(array: np.ndarray, spec: Spec) -> bool:
     """Whether an array has this dtype and shape, and lies so in memory."""
-    strides = tuple(stride * spec.dtype.itemsize for stride in spec.strides)
-    return (
-        array.dtype == spec.dtype
-        and array.shape == spec.shape
-        and all(n <= 1 or a == b for n, a, b in zip(spec.shape, array.strides, strides, strict=True))
-    )
+    found = spec_of(array)
+    return found[:2] == spec[:2] and spec.lies_as(found.strides)

@@ -6,8 +6,9 @@ from typing import Any
 
 import numpy as np
 
+from martlet.compile.cost import reduced_axes
 from martlet.compile.layout import new
-from martlet.compile.ops import OPS, OTHER, Op, axes_of
+from martlet.compile.ops import OPS, OTHER, Op
 from martlet.compile.program import Node
 from martlet.compile.rewrite import reachable, readers, rewritten, with_operands
 
@@ -24,7 +25,7 @@ def with_means(outputs: list[Node]) -> list[Node]:
         if node.name != "sum" or node.spec.shape != () or node.settings.get("dtype") is not None:
             return with_operands(node, operands)
         (inner,) = node.parents
-        everything = len(axes_of(len(inner.spec.shape), node.settings.get("axis"))) == len(inner.spec.shape)
+        everything = len(reduced_axes(node)) == len(inner.spec.shape)
         if inner.name != "divide" or reads[inner] != 1 or not everything or inner.spec.dtype.itemsize < 4:
             return with_operands(node, operands)
         x, count = inner.operands

@@ -18,8 +18,8 @@ from martlet.compile.calls import Calls
 from martlet.compile.layout import Spec, new
 from martlet.compile.lower import Call, Lowering, Pool, may_fail
 from martlet.compile.node import Node
-from martlet.compile.ops import ELEMENTWISE, VIEW
-from martlet.compile.rewrite import with_operands
+from martlet.compile.ops import ELEMENTWISE
+from martlet.compile.rewrite import memory_of, with_operands
 from martlet.compile.threads import Job, workers
 
 LARGE = 2**18  # numbers: smaller arrays stay in the cache anyway
@@ -56,7 +56,7 @@ class Update:
         """Whether nothing that it reads has been overwritten by then."""
         own = {self.replaces[node] for node in self.nodes if node in self.replaces}
         lost = set(self.replaces.values()) - own
-        return not any(_memory(node) in lost for node in _parents(self.nodes))
+        return not any(memory_of(node) in lost for node in _parents(self.nodes))
 
     def calls(self, arrays: Mapping[Node, np.ndarray], start: int, stop: int, pool: Pool) -> list[Call]:
         """The calls for a stretch, with what it reads in these arrays."""
@@ -96,12 +96,6 @@ def _closed(found: set[Node], nodes: Sequence[Node]) -> set[Node]:
 
 def _parents(nodes: Iterable[Node]) -> list[Node]:
     return list(dict.fromkeys(parent for node in nodes for parent in node.parents))
-
-
-def _memory(node: Node) -> Node:
-    while node.family == VIEW:
-        node = node.parents[0]
-    return node
 
 
 def _like(node: Node, form: Spec) -> Node:

@@ -265,8 +265,7 @@ def _formed(after: Node, block: Block) -> Node:
     if (spec.shape, spec.dtype) != (before.shape, before.dtype):
         names = ", ".join(slot.before.settings["name"] for slot in block.slots)
         raise ValueError(f"a state must keep its form from step to step: {names} is {before}, and becomes {spec}")
-    alike = all(n <= 1 or a == b for n, a, b in zip(spec.shape, spec.strides, before.strides, strict=True))
-    return after if alike else copy_of(after)
+    return after if spec.lies_as(before.strides) else copy_of(after)
 
 
 def own_memory(node: Node, taken: Container[Node]) -> Node:

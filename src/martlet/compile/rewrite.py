@@ -82,13 +82,14 @@ def _apart(node: Node, operands: tuple[Any, ...]) -> tuple[Any, ...]:
 
     For A.T @ A, and only where it is the same memory, BLAS computes half and mirrors it, with other last digits.
     """
-    if node.family != PRODUCT or _memory(operands[0]) is not _memory(operands[1]):
+    if node.family != PRODUCT or memory_of(operands[0]) is not memory_of(operands[1]):
         return operands
-    one = _memory(node.operands[0]) is _memory(node.operands[1])
+    one = memory_of(node.operands[0]) is memory_of(node.operands[1])
     return operands if one else (operands[0], copy_of(operands[1]))
 
 
-def _memory(node: Node) -> Node:
+def memory_of(node: Node) -> Node:
+    """The node whose memory an array is in: its own, or that of what it is a view of."""
     while node.family == VIEW:
         node = node.parents[0]
     return node

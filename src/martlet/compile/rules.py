@@ -71,9 +71,8 @@ _power = elementwise(np.power)
 def where(condition: Operand, x: Operand, y: Operand) -> Spec:
     arrays = specs((condition, x, y))
     # Which of Python's numbers fit beside which dtype is NumPy's to say, and differs between its versions.
-    np.where(True, *(np.zeros((), o.dtype) if isinstance(o, Spec) else o for o in (x, y)))
-    kinds = [o.dtype if isinstance(o, Spec) else o for o in (x, y)]
-    return like(np.broadcast_shapes(*(spec.shape for spec in arrays)), np.result_type(*kinds), arrays)
+    dtype = np.where(True, *(np.zeros((), o.dtype) if isinstance(o, Spec) else o for o in (x, y))).dtype
+    return like(np.broadcast_shapes(*(spec.shape for spec in arrays)), dtype, arrays)
 
 
 def clip(x: Operand, low: Operand, high: Operand) -> Spec:

@@ -13,18 +13,13 @@ import torch
 
 from martlet.backend import Array
 from martlet.compile.eager import EagerStepper, Stepper, reason_of
-from martlet.compile.numpy import carried_of
-from martlet.compile.recording import record
+from martlet.compile.replay import Replay
 from martlet.compile.structure import Lists, on_lists
 from martlet.compile.torch_calls import Place
 from martlet.compile.torch_plan import TorchPlan
 from martlet.compile.torch_state import TorchState
-from martlet.layer import Layer
-from martlet.loss import Loss
 from martlet.memory import is_out_of_memory
-from martlet.optimizers import Optimizer
-from martlet.step import train_step
-from martlet.tree import map_leaves, named_leaves
+from martlet.tree import map_leaves
 
 
 def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -46,42 +41,24 @@ def graph(lists: Lists) -> Lists:
     return run
 
 
-class TorchStepper(Stepper):
-    """Replays a plan for each batch, and another one for a short last batch.  Both write the same state."""
+class TorchStepper(Replay):
+    """Steps on PyTorch, in inference mode."""
 
-    def __init__(
-        self,
-        model: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        state: Any,
-        arrays: tuple[Any, ...],
-        *,
-        size: int,
-        last: str = "keep",
-    ) -> None:
-        model, state = (map_leaves(lambda x: x.detach().contiguous(), tree) for tree in (model, state))
-        self.given = model, loss, optimizer, state
-        self.arrays, self.count = arrays, int(arrays[0].shape[0])
-        self.size = min(size, self.count)
-        named = {"model": model, "state": state, "loss": loss}
-        values = {f"{what}.{name}": x for what, tree in named.items() for name, x in named_leaves(tree).items()}
-        dtypes = {x.dtype for x in (*values.values(), *arrays)}
+    def __init__(self, *given: Any, **cut: Any) -> None:
+        super().__init__(*given, laid=lambda x: x.detach().contiguous(), **cut)
+        values, device = self.values(), self.arrays[0].device
+        dtypes = {x.dtype for x in (*values.values(), *self.arrays)}
         half = torch.bfloat16 if torch.bfloat16 in dtypes else torch.float16
-        self.unshuffled = torch.arange(self.count, device=arrays[0].device)
+        self.unshuffled = torch.arange(self.count, device=device)
         with torch.inference_mode():
-            self.memory = TorchState(values, Place(arrays[0].device, half))
+            self.memory = TorchState(values, Place(device, half))
             self.plan = self._plan(self.size)
-            rest = self.count % self.size if last == "keep" else 0
-            self.short = self._plan(rest) if rest else None
+            self.short = self._plan(self.rest) if self.rest else None
         self.shuffle(None)
-        calls, operations = len(self.plan.calls), self.plan.program.cost.operations
-        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of PyTorch"
+        self.words = self.told(self.plan, "PyTorch")
 
     def _plan(self, rows: int) -> TorchPlan:
-        model, loss, optimizer, state = self.given
-        program = record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
-        plan = TorchPlan(program, carried_of(model, loss, state), self.memory, samples=self.arrays)
+        plan = TorchPlan(self.program(rows), self.carried, self.memory, samples=self.arrays)
         plan.rehearse(self.unshuffled[:rows])
         return plan
 
@@ -92,47 +69,27 @@ class TorchStepper(Stepper):
     def run(self, first: int, stop: int) -> Array:
         with torch.inference_mode():
             losses = torch.empty(stop - first, dtype=self.plan.outputs[0].dtype, device=self.unshuffled.device)
-            whole = self.count // self.size
             for rows, place in zip(self.rows[first:stop], losses.unbind(), strict=True):
-                plan = self.plan if first < whole or self.short is None else self.short
+                plan = self.plan if first < self.whole or self.short is None else self.short
                 plan.load(rows)
                 plan.run()
                 place.copy_(plan.outputs[0])
                 first += 1
         return losses
 
-    def read(self) -> tuple[Any, Any]:
-        model, _, _, state = self.given
-        now = iter(self.memory.read().values())
-        model, state = (map_leaves(lambda _: next(now), tree) for tree in (model, state))
-        return model, state
-
 
 class InferenceStepper(EagerStepper):
     """``train_step`` for one batch after another, in inference mode."""
 
-    def __init__(
-        self,
-        model: Layer,
-        loss: Loss,
-        optimizer: Optimizer,
-        state: Any,
-        arrays: tuple[Any, ...],
-        *,
-        size: int,
-        last: str = "keep",
-        how: Any = "auto",
-        reason: str = "",
-    ) -> None:
-        super().__init__(model, loss, optimizer, state, arrays, size=size, last=last)
-        self.words = f"PyTorch: eager steps in inference mode: {reason}"
+    def __init__(self, *given: Any, how: Any = "auto", reason: str = "", **cut: Any) -> None:
+        super().__init__(*given, words=f"PyTorch: eager steps in inference mode: {reason}", **cut)
         if how is True:
             self.words = "PyTorch: torch.compile, one program per step"
             self.step = compiled(self.step)
-        count = arrays[0].shape[0]
-        sizes = (min(size, count), count % size if how is True and last == "keep" else 0)
+        model, loss, optimizer, state, arrays = given
+        sizes = (self.size, self.rest) if how is True else (self.size,)
         with torch.inference_mode():  # a step that is forgotten: a layer with an autograd of its own finds none here
-            for rows in filter(None, dict.fromkeys(sizes)):
+            for rows in filter(None, sizes):
                 self.step(model, loss, optimizer, state, *(a[:rows, ...] for a in arrays))
 
     def shuffle(self, order: Array | None) -> None:
@@ -149,16 +106,16 @@ class InferenceStepper(EagerStepper):
         return model, state
 
 
-def stepper(*given: Any, size: int, last: str = "keep", how: Any = "auto") -> Stepper:
+def stepper(*given: Any, how: Any = "auto", **cut: Any) -> Stepper:
     """The stepper of a training run; with ``how=True`` by ``torch.compile``.
 
     What cannot be recorded, or is not the same on PyTorch, is taken eagerly, in inference mode, saying why.
     """
     if how is True:
-        return InferenceStepper(*given, size=size, last=last, how=how)
+        return InferenceStepper(*given, how=how, **cut)
     try:
-        return TorchStepper(*given, size=size, last=last)
+        return TorchStepper(*given, **cut)
     except Exception as error:
         if is_out_of_memory(error, given[-1][0]):
             raise
-        return InferenceStepper(*given, size=size, last=last, reason=reason_of(error))
+        return InferenceStepper(*given, reason=reason_of(error), **cut)
