@@ -438,7 +438,7 @@ def test_a_mean_of_many_half_precision_losses_does_not_overflow(xp: Target) -> N
         pytest.skip("the standard has no float16")
     y = xp.put(np.full((70_000, 1), 3.0), "float16")
     value, cache = mt.MeanSquaredError().forward(y, xp.put(np.zeros((70_000, 1)), "float16"))
-    assert_close(value, np.float32(9.0))
+    assert_close(value, np.float32(9.0), rtol=1e-5)  # CuPy adds 137 numbers one after the other
     assert mt.MeanSquaredError().backward(cache).dtype == y.dtype
 
 

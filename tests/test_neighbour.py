@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import warnings
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -17,27 +18,29 @@ from martlet.backend import library_of, on_cuda
 READS = {  # what makes the program wait for an array of the library, in the class of its arrays
     "array_api_strict": ("__bool__", "__int__", "__float__", "__index__", "__complex__", "__iter__"),
     "torch": ("__bool__", "__int__", "__float__", "__index__", "item", "cpu", "numpy", "tolist", "__array__"),
+    "cupy": ("__bool__", "__int__", "__float__", "__index__", "item", "get", "tolist", "__array__"),
 }
 
 
 @contextlib.contextmanager
 def nothing_is_read(xp: Target, x: Any) -> Iterator[None]:
     """Within this context, reading a number of an array, and so waiting for its device, is an error."""
-    if xp.name == "cupy":
-        import cupyx
-
-        with cupyx.allow_synchronize(False):
-            yield
-        return
     if xp.backend.name not in READS:
         pytest.skip("reading is free on NumPy; on JAX the tests under jit show that nothing is read")
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a number was read from the device")
 
-    with pytest.MonkeyPatch.context() as patch:
+    with contextlib.ExitStack() as stack:
+        patch = stack.enter_context(pytest.MonkeyPatch.context())
         for name in READS[xp.backend.name]:
             patch.setattr(type(x), name, refuse, raising=False)
+        if xp.name == "cupy":  # whose own guard sees some of what its compiled code reads, and is to go
+            import cupyx
+
+            stack.enter_context(warnings.catch_warnings())
+            warnings.simplefilter("ignore")
+            stack.enter_context(getattr(cupyx, "allow_synchronize", contextlib.nullcontext)(False))
         yield
 
 
@@ -104,6 +107,8 @@ def test_what_comes_out_is_open_to_dlpack(xp: Target) -> None:
     y = xp.put(mt.Affine(np.ones((3, 2)), np.ones(2))).predict(xp.put(np.ones((2, 3))))
     if on_cuda(y):
         torch = pytest.importorskip("torch")
+        if not torch.cuda.is_available():
+            pytest.skip("PyTorch sees no CUDA device")
         np.testing.assert_array_equal(torch.from_dlpack(y).cpu().numpy(), np.full((2, 2), 4.0))
     else:
         np.testing.assert_array_equal(np.from_dlpack(y), np.full((2, 2), 4.0))
@@ -228,7 +233,7 @@ def test_a_run_on_another_device_stays_there(xp: Target) -> None:
 
     before = cupy.cuda.Device()
     model = train_a_little(mt.Backend("cupy", device="cuda:1"))
-    assert {mt.backend_of(a).device for a in mt.leaves(model)} == {devices[1]}
+    assert all(mt.backend_of(a).device == devices[1] for a in mt.leaves(model))
     assert cupy.cuda.Device() == before
 
 
