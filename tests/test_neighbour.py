@@ -22,20 +22,25 @@ READS = {  # what makes the program wait for an array of the library, in the cla
 }
 
 
-@contextlib.contextmanager
-def nothing_is_read(xp: Target, x: Any) -> Iterator[None]:
+def nothing_is_read(xp: Target, x: Any) -> contextlib.AbstractContextManager[None]:
     """Within this context, reading a number of an array, and so waiting for its device, is an error."""
     if xp.backend.name not in READS:
         pytest.skip("reading is free on NumPy; on JAX the tests under jit show that nothing is read")
+    return nothing_is_read_on(xp.backend.name, x)
+
+
+@contextlib.contextmanager
+def nothing_is_read_on(name: str, x: Any) -> Iterator[None]:
+    """The same for the arrays of a library, of which x is one."""
 
     def refuse(*_: Any, **__: Any) -> Any:
         raise AssertionError("a number was read from the device")
 
     with contextlib.ExitStack() as stack:
         patch = stack.enter_context(pytest.MonkeyPatch.context())
-        for name in READS[xp.backend.name]:
-            patch.setattr(type(x), name, refuse, raising=False)
-        if xp.name == "cupy":  # whose own guard sees some of what its compiled code reads, and is to go
+        for method in READS[name]:
+            patch.setattr(type(x), method, refuse, raising=False)
+        if name == "cupy":  # whose own guard sees some of what its compiled code reads, and is to go
             import cupyx
 
             stack.enter_context(warnings.catch_warnings())

@@ -33,6 +33,7 @@ class Compiler(NamedTuple):
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
     "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
+    "cupy": Compiler("martlet.compile.cupy", "CupyStepper", 300),
     "torch": Compiler("martlet.compile.torch", "stepper", 50, on_request=True),
 }
 

@@ -132,7 +132,7 @@ class Lowering:
             self._memory[pack] = memory
             self._lasting.add(pack)
             self.arrays[pack] = self.array_in(memory, pack.spec)
-        computed = {node for node in self.nodes if node.family not in (VIEW, SOURCE, PACK)}
+        computed = {n for node in self.nodes if node.family not in (VIEW, SOURCE, PACK) for n in self.made_by(node)}
         for part, (pack, start, stop) in parts(packs).items():
             simple = part.spec.strides == row_by_row(part.spec.shape) and part.spec.dtype == pack.spec.dtype
             if part in computed and part not in self.targets and simple:
@@ -155,6 +155,10 @@ class Lowering:
             self.first_write = len(self.calls)
         for (out, _), array in zip(self.late, sources, strict=True):
             self.call(*self.copy(out, array))
+
+    def made_by(self, node: Node) -> list[Node]:
+        """The nodes whose arrays a node of the list makes: itself."""
+        return [node]
 
     def form(self, node: Node) -> Spec:
         """How a result lies in memory: as it would eagerly."""

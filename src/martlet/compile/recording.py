@@ -76,9 +76,9 @@ def _input(x: Any, name: str) -> Node:
 
 
 def _form(x: Any) -> Spec:
-    """What an array looks like.  PyTorch's are asked, wherever they are; the others come to the host."""
+    """What an array looks like.  PyTorch's and CuPy's are asked, wherever they are; the others come to the host."""
     if not callable(getattr(x, "stride", None)):
-        return spec_of(to_numpy(x))
+        return spec_of(x if hasattr(x, "strides") else to_numpy(x))
     width = dtype_name(x.dtype)
     if width in ("float16", "bfloat16"):  # NumPy has no bfloat16, and float16 stands for it
         if tape.half not in ("", width):

@@ -59,7 +59,8 @@ class TorchStepper(Replay):
 
     def _plan(self, rows: int) -> TorchPlan:
         plan = TorchPlan(self.program(rows), self.carried, self.memory, samples=self.arrays)
-        plan.rehearse(self.unshuffled[:rows])
+        plan.load(self.unshuffled[:rows])
+        plan.rehearse()
         return plan
 
     def shuffle(self, order: Any) -> None:

@@ -15,7 +15,6 @@ from typing import Any, NamedTuple
 import numpy as np
 import torch
 
-from martlet.backend import namespace
 from martlet.compile.eager import CannotCompile
 from martlet.compile.layout import Spec
 from martlet.compile.node import Node
@@ -33,11 +32,6 @@ WITHOUT_OUT = {"conj", "isfinite", "isinf", "isnan", "positive"}  # which cannot
 ANYWHERE = {"add", "subtract", "multiply", "divide"}  # which take a number from any device
 REDUCTIONS: dict[str, Function] = {
     "max": torch.amax, "min": torch.amin, "any": torch.any, "all": torch.all, "sum": torch.sum, "mean": torch.mean
-}  # fmt: skip
-# The settings that the standard takes by their place.
-PLAIN = {
-    "astype": ("dtype",), "broadcast_to": ("shape",), "moveaxis": ("source", "destination"), "permute_dims": ("axes",),
-    "repeat": ("repeats",), "reshape": ("shape",), "roll": ("shift",), "squeeze": ("axis",), "tile": ("repetitions",),
 }  # fmt: skip
 
 
@@ -106,20 +100,6 @@ def rows(x: torch.Tensor, axis: int, numbers: torch.Tensor, out: torch.Tensor) -
             torch.index_select(x, axis, numbers, out=out)
             return
     torch.ops.aten.index.Tensor_out(x, [None] * axis + [numbers], out=out)
-
-
-def eager(name: str, x: torch.Tensor, settings: dict[str, Any]) -> Function:
-    """The function of this name, with its settings, as the eager text calls it."""
-    xp: Any = namespace(x)
-    if name == "getitem":
-        return lambda x: x[settings["key"]]
-    if name in ("concat", "stack"):
-        return lambda *arrays: getattr(xp, name)(arrays, **settings)
-    if name in ("sort", "argsort"):
-        settings = {"axis": settings["axis"], "stable": settings.get("kind") == "stable"}
-    plain = [settings[key] for key in PLAIN.get(name, ())]
-    named = {key: value for key, value in settings.items() if key not in PLAIN.get(name, ()) and value is not None}
-    return lambda *arrays: getattr(xp, name)(*arrays, *plain, **named)
 
 
 def elementwise(name: str) -> Function:

@@ -1,8 +1,4 @@
-"""A plan is a step laid out for PyTorch: the state in memory of its own, and the calls that take it a step on.
-
-It is NumPy's plan (see ``plan.py``) with PyTorch's calls.  Results are written into memory that is there already, on
-whichever device, so views are taken once and a step allocates next to nothing; nothing in it waits for a device.
-"""
+"""A plan is a step laid out for PyTorch: the state in memory of its own, and the calls that take it a step on."""
 
 from __future__ import annotations
 
@@ -12,20 +8,13 @@ from typing import Any
 
 import torch
 
-from martlet.compile.calls import Calls
-from martlet.compile.flat import PACK, Block
-from martlet.compile.layout import Spec, new
-from martlet.compile.lower import Lowering
+from martlet.compile.elsewhere import LoweringElsewhere, PlanElsewhere
+from martlet.compile.layout import Spec
 from martlet.compile.node import Node
-from martlet.compile.ops import ELEMENTWISE, SOURCE, VIEW
-from martlet.compile.plan import Plan
-from martlet.compile.program import Program
-from martlet.compile.rewrite import depends_on, reachable
+from martlet.compile.standard import eager
 from martlet.compile.torch_calls import (
     WITHOUT_OUT,
-    Place,
     check_dtype,
-    eager,
     elementwise,
     into,
     reduction,
@@ -38,49 +27,15 @@ from martlet.compile.torch_state import TorchState
 copy: Callable[[torch.Tensor, torch.Tensor], Any] = torch.Tensor.copy_
 
 
-def may_fail(node: Node) -> bool:
-    """Whether its call takes memory, or can raise for the numbers that it meets."""
-    return node.family not in (ELEMENTWISE, VIEW, SOURCE, PACK) and node.name != "copy"
-
-
-class TorchLowering(Lowering):
-    """Turns nodes into calls of PyTorch (see ``Lowering``, which settles where results live)."""
+class TorchLowering(LoweringElsewhere):
+    """Turns nodes into calls of PyTorch."""
 
     same, shares = staticmethod(same), staticmethod(shares)
     copy = staticmethod(lambda out, x: (copy, out, x))
 
-    def __init__(self, nodes: Sequence[Node], *, place: Place, **settings: Any) -> None:
-        self.place = place
-        self.buffer, self.array_in = place.buffer, place.array_in
-        super().__init__(nodes, **settings)
-
     def has_form(self, array: torch.Tensor, spec: Spec) -> bool:
         alike = array.dtype == self.place.dtype(spec.dtype) and tuple(array.shape) == spec.shape
         return alike and spec.lies_as(array.stride())
-
-    def form(self, node: Node) -> Spec:
-        """How a result lies in memory; what is a view on NumPy, and here is none, lies row by row."""
-        return new(node.spec.shape, node.spec.dtype) if node.family == VIEW else node.spec
-
-    def _lower(self, node: Node) -> None:
-        if node.family == SOURCE:
-            self._place(node, self.place.made(node))
-        else:
-            super()._lower(node)
-
-    def _view(self, node: Node) -> None:
-        (parent,) = node.parents
-        source = self.arrays[parent]
-        see = eager(node.name, source, node.settings)
-        seen = see(source)
-        if node in self.targets or not shares(seen, source):
-            out = self._new(node)
-            if node.name == "reshape":
-                self.call(copy, out.view(source.shape), source)
-            else:
-                self.call(into, see, [source], out)
-        else:
-            self._place(node, seen, self.root(parent))
 
     def _elementwise(self, node: Node) -> None:
         if node.name == "astype":
@@ -139,8 +94,7 @@ class TorchLowering(Lowering):
         else:
             self._copied(node, out)
 
-    def _copied(self, node: Node, out: torch.Tensor) -> None:
-        operands = [self.arrays[o] if isinstance(o, Node) else o for o in node.operands]
+    def into(self, node: Node, operands: list[Any], out: torch.Tensor) -> None:
         first = next(o for o in operands if isinstance(o, torch.Tensor))
         settings = {
             key: self.place.dtype(value) if key == "dtype" and value is not None else value
@@ -149,55 +103,13 @@ class TorchLowering(Lowering):
         self.call(into, eager(node.name, first, settings), operands, out)
 
 
-class TorchPlan(Plan):
-    """A plan (see there) of PyTorch's calls.  What it makes and takes are arrays of the place of its state."""
+class TorchPlan(PlanElsewhere):
+    """A plan of PyTorch's calls."""
 
-    may_fail = staticmethod(may_fail)
+    lowering = TorchLowering
     state: TorchState
-
-    def __init__(
-        self,
-        program: Program,
-        carried: Sequence[tuple[int, int, str, str]],
-        state: TorchState,
-        *,
-        samples: Any = None,  # tensors
-    ) -> None:
-        super().__init__(program, carried, state, samples=samples, tables=False)
-
-    def _simplified(self, wanted: list[Node], samples: Any) -> tuple[list[Node], dict[Node, Any]]:
-        return wanted, {}
-
-    def _lay_out_data(self, wanted: list[Node], made: Any, samples: Any) -> None:
-        self.arrays = {node: self.state.new(node.spec) for node in self.data}
-        self.inputs = [self.arrays[node] for node in self.data]
-        read = set(reachable(wanted))
-        sources = zip(self.data, samples or (), strict=False)
-        self.batches = [(source, self.arrays[node]) for node, source in sources if node in read]
-
-    def _lay_out(self, wanted: list[Node], blocks: list[Block], given: dict[Node, Any], made: Any) -> None:
-        place = self.state.place
-        ends, own, replaces, nodes = self._in_order(wanted, blocks, given, set())
-        changing = depends_on(nodes, {*replaces.values(), *self.arrays, *own})
-        settled = [node for node in nodes if node not in changing and node.op is not None]
-        still = TorchLowering(settled, place=place, given=given, keep=nodes)
-        Calls(still.calls, 0).run()
-        given |= {node: still.arrays[node] for node in nodes if node not in changing}
-        body = [node for node in nodes if node in changing and node.op is not None]
-        settings: dict[str, Any] = {"given": given, "targets": own, "replaces": replaces, "keep": [*ends, *own]}
-        lowering = TorchLowering(body, place=place, **settings)
-        self._scripts, self.pieces = True, None
-        self.calls = Calls(lowering.calls, lowering.first_write, self.state.count)
-        self.outputs = [lowering.arrays[node] for node in ends]
 
     def load(self, rows: Any) -> None:
         """Take a batch, by the numbers of its samples, which must be right."""
         for source, out in self.batches:
             torch.index_select(source, 0, rows, out=out)
-
-    def rehearse(self, rows: torch.Tensor) -> None:
-        """Take a step and take it back: what PyTorch cannot do, it refuses now."""
-        self.load(rows)
-        for part in (self.calls.calls[: self.calls.commit], self.calls.calls[self.calls.commit :]):
-            Calls(part, 0).run()
-        self.state.restore()

@@ -1,0 +1,87 @@
+"""CuPy: a step is recorded once and replayed as few kernels, which are launched together as one CUDA graph."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import numpy as np
+
+from martlet.backend import Array
+from martlet.compile.calls import Calls
+from martlet.compile.cupy_calls import Place
+from martlet.compile.cupy_plan import CupyPlan, CupyState, Epoch
+from martlet.compile.eager import reason_of
+from martlet.compile.replay import Replay
+from martlet.memory import is_out_of_memory
+
+
+class CupyStepper(Replay):
+    """Steps on CuPy.  Between two steps nothing is moved: where an epoch stands is known on the device."""
+
+    def __init__(self, *given: Any, how: Any = "auto", **cut: Any) -> None:
+        super().__init__(*given, laid=lambda x: cupy.asarray(x, order="C"), **cut)
+        self.memory = CupyState(self.values(), Place())
+        self.plan = CupyPlan(self.program(self.size), self.carried, self.memory, samples=self.arrays)
+        self.epoch = Epoch(self.count, self.whole + bool(self.rest), self.plan.outputs[0].dtype)
+        self.now: int | None = None  # that of the epoch, as far as it is known here
+        kept = self._prepared(self.plan, 0)
+        self.short = None
+        if self.rest:
+            self.short = CupyPlan(self.program(self.rest), self.carried, self.memory, samples=self.arrays)
+            kept = self._prepared(self.short, self.whole) or kept
+        calls, operations = len(self._calls(self.plan)), self.plan.program.cost.operations
+        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of CuPy"
+        self.words += f", one by one: {kept}" if kept else ", in one CUDA graph"
+        self.shuffle(None)
+
+    def _prepared(self, plan: CupyPlan, number: int) -> str:
+        """Make a plan ready to be run as the step of this number; what keeps it from being a graph, or ""."""
+        plan.run_through(self.epoch, self.size)
+        expected = self._rehearsed(plan, number)
+        try:
+            plan.capture()
+        except Exception as error:
+            if is_out_of_memory(error, self.arrays[0]):
+                raise
+            return f"it cannot be captured: {reason_of(error)}"
+        found = self._rehearsed(plan, number)
+        if np.allclose(found, expected, rtol=0.05, atol=0.0, equal_nan=True):
+            return ""
+        plan.calls = plan.uncaptured
+        return "as a graph it computes something else"
+
+    def _rehearsed(self, plan: CupyPlan, number: int) -> list[float]:
+        """By how much the sum of each array changes in a step, which is taken back, and its loss."""
+        before = self._sums()
+        self.epoch.now.fill(number)
+        Calls(plan.calls.calls, 0).run()
+        after, loss = self._sums(), float(self.epoch.losses[number])
+        self.memory.restore()
+        return [*(b - a for a, b in zip(before, after, strict=True)), loss]
+
+    def _sums(self) -> list[float]:
+        return [float(x.sum(dtype=np.float64)) for x in self.memory.blocks.values()]
+
+    def _calls(self, plan: CupyPlan) -> Calls:
+        return getattr(plan, "uncaptured", plan.calls)
+
+    def shuffle(self, order: Any) -> None:
+        self.epoch.order[...] = cupy.arange(self.count) if order is None else cupy.asarray(order)
+
+    def run(self, first: int, stop: int) -> Array:
+        if first != self.now:
+            self.epoch.now.fill(first)
+        self.now = None
+        for number in range(first, stop):
+            plan = self.plan if number < self.whole or self.short is None else self.short
+            plan.run()
+        self.now = stop
+        return self.epoch.losses[first:stop].copy()
+
+    def epochs(self, orders: list[Array | None], steps: int) -> Array:
+        found = []
+        for order in orders:
+            self.shuffle(order)
+            found.append(self.run(0, steps))
+        return cupy.concatenate(found)

@@ -1,0 +1,264 @@
+"""What is CuPy's own about a step that is replayed: its kernels, its graph, the host that does not wait, its memory."""
+
+from __future__ import annotations
+
+import _thread
+import time
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import pytest
+from conftest import why_not
+from replayed import on, training
+from test_neighbour import nothing_is_read_on
+
+import martlet as mt
+from martlet.compile import stepper
+from martlet.compile.calls import Calls
+
+pytestmark = pytest.mark.only("cupy")
+
+
+@pytest.fixture(autouse=True)
+def device() -> None:
+    if reason := why_not("cupy"):
+        pytest.skip(reason)
+
+
+def bits(taken: Any) -> list[bytes]:
+    return [mt.to_numpy(x).tobytes() for tree in taken.read() for x in mt.leaves(tree)]
+
+
+def test_a_step_is_one_graph_of_few_kernels() -> None:
+    taken = stepper(*training("cupy"), size=5)
+    assert taken.words.endswith("calls of CuPy, in one CUDA graph")
+    operations = taken.plan.program.cost.operations  # type: ignore[attr-defined]
+    assert len(taken.plan.uncaptured) < operations / 3  # type: ignore[attr-defined]
+    assert len(taken.plan.calls) == 1  # type: ignore[attr-defined]
+
+
+def test_a_graph_computes_what_its_calls_compute() -> None:
+    graph, calls = (stepper(*training("cupy"), size=5) for _ in range(2))
+    calls.plan.calls, calls.short.calls = calls.plan.uncaptured, calls.short.uncaptured  # type: ignore[attr-defined]
+    for order in (None, np.random.default_rng(0).permutation(23)):
+        losses = []
+        for taken in (graph, calls):
+            taken.shuffle(order)
+            losses.append(mt.to_numpy(taken.run(0, 5)).tobytes())
+        assert losses[0] == losses[1]
+    assert bits(graph) == bits(calls)
+
+
+def test_fused_or_not_every_bit_is_the_same() -> None:
+    """Without a matrix product and a sum, whose order of adding is the library's own, nothing may differ."""
+    rng = np.random.default_rng(0)
+    model = on("cupy", mt.Sequential(mt.Standardize(rng.standard_normal(3), rng.uniform(1, 2, 3)), mt.SiLU(), mt.ELU()))
+
+    def step(x: Any, model: Any) -> Any:
+        y, cache = model.forward(x)
+        return x - 0.1 * model.backward(cache, y)[0]
+
+    from replayed import Replayed
+
+    x = on("cupy", rng.standard_normal((7, 3)), "float32")
+    model = model.to("cupy", dtype="float32")
+    replayed = Replayed(step, x, model, carried=[(0, 0, "model", "x")], kept=[1, 2])
+    for _ in range(3):
+        replayed.step()
+        x = step(x, model)
+        assert mt.to_numpy(replayed.state_now()[0]).tobytes() == mt.to_numpy(x).tobytes()
+
+
+def test_an_epoch_may_be_taken_in_any_stretches() -> None:
+    one, many = (stepper(*training("cupy"), size=5) for _ in range(2))
+    order = np.random.default_rng(1).permutation(23)
+    for taken in (one, many):
+        taken.shuffle(order)
+    whole = mt.to_numpy(one.run(0, 5))
+    parts = [mt.to_numpy(many.run(*ends)) for ends in ((0, 1), (1, 4), (4, 5))]
+    np.testing.assert_array_equal(whole, np.concatenate(parts))
+    assert bits(one) == bits(many)
+    one.run(2, 3)  # and back again
+    many.run(2, 3)
+    assert bits(one) == bits(many)
+
+
+def test_no_step_waits_for_the_device() -> None:
+    taken = stepper(*training("cupy"), size=5)
+    order = on("cupy", np.random.default_rng(0).permutation(23))
+    with nothing_is_read_on("cupy", order):
+        taken.epochs([order, None], 5)
+
+
+def test_what_cannot_be_captured_is_replayed_call_by_call(monkeypatch: pytest.MonkeyPatch) -> None:
+    import cupy
+
+    def refuse(*_: Any) -> None:
+        raise RuntimeError("no graphs here")
+
+    expected = stepper(*training("cupy"), size=5)
+    monkeypatch.setattr(cupy.cuda.Stream, "begin_capture", refuse)
+    taken = stepper(*training("cupy"), size=5)
+    assert taken.words.endswith("calls of CuPy, one by one: it cannot be captured: RuntimeError: no graphs here")
+    np.testing.assert_array_equal(mt.to_numpy(taken.run(0, 5)), mt.to_numpy(expected.run(0, 5)))
+    assert bits(taken) == bits(expected)
+
+
+def test_a_graph_that_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
+    from martlet.compile.cupy_plan import CupyPlan
+
+    capture = CupyPlan.capture
+
+    def lose_a_call(self: Any) -> None:
+        calls, *update = self.calls.calls[:-2], self.calls.calls[-1]
+        complete, self.calls = self.calls, Calls([*calls, *update], self.calls.commit, self.calls.count)
+        capture(self)
+        self.uncaptured = complete
+
+    expected = stepper(*training("cupy"), size=5)
+    monkeypatch.setattr(CupyPlan, "capture", lose_a_call)
+    taken = stepper(*training("cupy"), size=5)
+    assert taken.words.endswith("one by one: as a graph it computes something else")
+    taken.run(0, 5)
+    expected.run(0, 5)
+    assert bits(taken) == bits(expected)
+
+
+def test_what_a_stepper_took_it_gives_back() -> None:
+    import gc
+
+    import cupy
+
+    given = training("cupy")
+    pool = cupy.get_default_memory_pool()
+    stepper(*given, size=5).run(0, 5)  # what the library keeps for good is there before we begin
+    gc.collect()
+    before = pool.used_bytes()
+    taken = stepper(*given, size=5)
+    taken.run(0, 5)
+    assert pool.used_bytes() > before
+    del taken
+    gc.collect()
+    assert pool.used_bytes() == before
+
+
+def test_memory_that_a_graph_writes_to_is_nobody_elses() -> None:
+    """An argsort and a cumulative sum take memory while they are captured; arrays made later must not get it."""
+    import cupy
+
+    class Sorts(mt.Layer):
+        def forward(self, x: Any) -> tuple[Any, Any]:
+            xp = mt.namespace(x)
+            return xp.cumulative_sum(x, axis=1) * xp.astype(xp.argsort(x, axis=0), x.dtype), None
+
+        def backward(self, cache: Any, dout: Any) -> tuple[Any, Any]:
+            return dout, None
+
+    model, loss, optimizer, _, data = training("cupy")
+    model = mt.Sequential(*model, Sorts())
+    runs = []
+    for busy in (False, True):
+        taken = stepper(model, loss, optimizer, optimizer.init(model), data, size=5)
+        others = [cupy.full(n, 7.0) for n in range(1, 2000, 50)] if busy else []
+        runs.append(mt.to_numpy(taken.run(0, 5)))
+        assert all(bool((x == 7.0).all()) for x in others)
+    np.testing.assert_array_equal(*runs)
+
+
+@pytest.mark.parametrize("width", ["float64", "float32", "float16"])
+@pytest.mark.parametrize("turned", [(False, False), (True, False), (False, True), (True, True)])
+def test_a_product_is_that_of_the_library_however_its_matrices_lie(turned: tuple[bool, bool], width: str) -> None:
+    import cupy
+
+    from martlet.compile.cupy_calls import Place, product
+
+    blas, rng = Place().blas, np.random.default_rng(0)
+    for m, k, n in ((3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (7, 1, 1), (1, 9, 1)):
+        a, b = cupy.asarray(rng.standard_normal((m, k)), width), cupy.asarray(rng.standard_normal((k, n)), width)
+        a, b = (cupy.asfortranarray(x) if turn else x for x, turn in zip((a, b), turned, strict=True))
+        out = cupy.full((m, n), cupy.nan, dtype=width)
+        call = product(a, b, out, blas)
+        assert call is not None
+        function, *arguments = call
+        function(*arguments)
+        expected = mt.to_numpy(a).astype("float64") @ mt.to_numpy(b).astype("float64")
+        np.testing.assert_allclose(mt.to_numpy(out), expected, rtol=0, atol=8 * k * np.finfo(width).eps)
+
+
+def test_parts_of_a_wider_matrix_are_multiplied_where_they_lie() -> None:
+    import cupy
+
+    from martlet.compile.cupy_calls import Place, product
+
+    wide = cupy.asarray(np.random.default_rng(0).standard_normal((6, 9)))
+    out = cupy.empty((6, 6))
+    for a, b in ((wide[:, 2:5], wide.T[1:4]), (wide[:, :4], wide[:4, :6]), (wide.T[:6, :3], wide[:3, 3:])):
+        call = product(a, b, out, Place().blas)
+        assert call is not None
+        call[0](*call[1:])
+        np.testing.assert_allclose(mt.to_numpy(out), mt.to_numpy(a) @ mt.to_numpy(b), rtol=1e-12)
+    assert product(wide[:, ::2], wide[:5], cupy.empty((6, 9)), Place().blas) is None
+
+
+def test_the_sum_of_many_rows_is_a_product_with_ones() -> None:
+    from replayed import side_by_side
+
+    x = on("cupy", np.random.default_rng(0).standard_normal((600, 5)))
+
+    def step(x: Any) -> Any:
+        xp = mt.namespace(x)
+        return xp.sum(x, axis=0), xp.sum(x, axis=0, keepdims=True), xp.sum(x * x, axis=1)
+
+    replayed = side_by_side(step, x, carried=[], steps=2)
+    assert [type(function).__name__ for function, *_ in replayed.plan.calls.calls].count("Blas") == 2
+
+
+# ---------------------------------------------------------------------------------------- interruptions
+
+
+def run_and_wait(taken: Any) -> None:
+    """One step, in which Ctrl-C arrives at the latest while nothing is done."""
+    taken.run(0, 1)
+    time.sleep(1)
+
+
+def fail_once(error: BaseException, function: Callable[..., Any]) -> Callable[..., Any]:
+    errors = [error]
+
+    def call(*arguments: Any) -> Any:
+        if errors:
+            raise errors.pop()
+        return function(*arguments)
+
+    return call
+
+
+@pytest.mark.parametrize("graph", [True, False], ids=["graph", "calls"])
+@pytest.mark.parametrize("how", ["out of memory", "Ctrl-C"])
+def test_wherever_a_step_is_interrupted_model_and_state_belong_together(how: str, graph: bool) -> None:
+    """They are those of before the step or, once the first number of the state is written, those after it."""
+    given = training("cupy", optimizer=mt.AdamW(schedule=mt.schedules.Cosine(steps=50, warmup=5)))
+    before, after = (stepper(*given, size=5) for _ in range(2))
+    after.run(0, 1)
+    states = [bits(before), bits(after)]
+    assert states[0] != states[1]
+    calls = after.plan.calls if graph else after.plan.uncaptured  # type: ignore[attr-defined]
+    commit, error = calls.commit, KeyboardInterrupt if how == "Ctrl-C" else MemoryError
+    for number in range(0, len(calls), 1 if graph else 5):
+        taken: Any = stepper(*given, size=5)
+        mine = taken.plan.calls if graph else taken.plan.uncaptured
+        changed = list(mine.calls)
+        if how == "Ctrl-C":
+            changed.insert(number, (_thread.interrupt_main,))
+        else:
+            changed[number] = (fail_once(MemoryError("simulated"), changed[number][0]), *changed[number][1:])
+        taken.plan.calls = Calls(changed, commit + (how == "Ctrl-C" and number < commit), mine.count)
+        with pytest.raises(error):
+            run_and_wait(taken)
+        taken.plan.calls = mine
+        which = [bits(taken) == state for state in states]
+        assert sum(which) == 1, f"torn at call {number} of {len(calls)}"
+        late = number >= commit
+        assert which[1] == late or (how == "Ctrl-C" and not late)  # which is noticed where Python runs next
+        taken.run(0, 1)  # and it goes on
