@@ -5,6 +5,7 @@ MARTLET_REQUIRE_GPU=1 turns every skip for want of a CUDA device into a failure.
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 import sys
@@ -56,12 +57,13 @@ def install(session: nox.Session, group: str, *libraries: str) -> None:
     session.install("-e", ".", *nox.project.dependency_groups(PROJECT, group))
 
 
-def run_pytest(session: nox.Session, backend: str) -> None:
+def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
     """Run the suite; where there is no device for it, end as skipped and say what was run."""
     report = Path(session.create_tmp()) / "report.xml"
     # A process per core, and a thread per process: the arrays of the tests are small.
     session.run(
-        "pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs, env=ONE_THREAD
+        *("pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs),
+        env=ONE_THREAD | environment,
     )
     suite = ElementTree.parse(report).getroot().find("testsuite")
     assert suite is not None
@@ -89,6 +91,19 @@ def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
     install(session, "test", *LIBRARIES.get(backend, []))
     run_pytest(session, backend)
+
+
+@nox.session(tags=["rest", "all"])
+def cupy_on_cpu(session: nox.Session) -> None:
+    """The suite on CuPy itself without a GPU: its kernels are compiled for the processor (tests/cuda)."""
+    if shutil.which("g++") is None:
+        session.skip("g++ is needed to compile CuPy's kernels for the processor")
+    headers = ["nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-profiler-api"]
+    install(session, "test", "cupy-cuda13x==14.2.0", "Cython==3.2.4", *(f"{name}<13.1" for name in headers))
+    session.run("python", "tests/cuda/build.py")
+    script = "import json, build; print(json.dumps(build.environment()))"
+    found = session.run("python", "-c", script, env={"PYTHONPATH": "tests/cuda"}, silent=True)
+    run_pytest(session, "cupy", MARTLET_REQUIRE_GPU="1", **json.loads(found))
 
 
 def newer_python() -> str | None:

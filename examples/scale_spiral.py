@@ -8,9 +8,10 @@ The network is 2 – H – H – 3 with tanh between, softmax cross-entropy and 
 points, up to --batch of them.  A step costs two things.  One is arithmetic, about 3 · batch · H² products, and
 there the device that does the most of them a second wins.  The other is a fixed price for each of some fifty
 operations, whatever their size, and there NumPy is hard to beat.  So there may be a size at which another
-backend overtakes, and this script looks for it.  Steps are eager: nothing is compiled, and JAX runs without jit.
+backend overtakes, and this script looks for it.  Steps are taken as ``fit`` takes them: compiled, where the library
+has a compiler; with --eager as a loop of one's own takes them, one operation after another.
 
-A number is the best of several blocks of ``train_step`` after a warm-up: data and model are on the device
+A number is the best of several blocks of steps after a warm-up: data and model are on the device
 before the clock starts, nothing is read back, and the clock is read once the device has finished.  Run it on a
 quiet machine: a neighbour on the same cores makes the threads of NumPy's products wait for each other, at worst
 fifty times as long as the product takes.
@@ -36,6 +37,7 @@ import numpy as np
 
 import martlet as mt
 from martlet.backend import device_of
+from martlet.compile import stepper
 from martlet.plot import COLOURS, DASHES, MARKERS
 
 Cell = tuple[int, int, str]  # points, hidden width, backend
@@ -56,19 +58,22 @@ def network(hidden: int, backend: mt.Backend) -> mt.Sequential:
     return mt.Sequential(affine(2, hidden), mt.Tanh(), affine(hidden, hidden), mt.Tanh(), affine(hidden, 3))
 
 
-def seconds_per_step(points: int, hidden: int, backend: mt.Backend, batch: int, budget: float) -> float:
+def seconds_per_step(
+    points: int, hidden: int, backend: mt.Backend, batch: int, budget: float, *, eager: bool = False
+) -> float:
     """The mean of the best block; a block of steps takes about a fifth of the budget."""
     x, t = map(backend.asarray, spiral(points))
-    feed = itertools.cycle(list(mt.batches(x, t, batch, last="drop")))
     model, loss, optimizer = network(hidden, backend), mt.SoftmaxWithLoss(), mt.SGD(lr=0.1)
-    state, value = optimizer.init(model), None
+    how = {"size": batch, "last": "drop", "how": False if eager else "auto"}
+    taken = stepper(model, loss, optimizer, optimizer.init(model), (x, t), **how)
+    epoch, value = points // batch, None
 
     def block(steps: int) -> float:
-        nonlocal model, state, value
+        nonlocal value
         start = time.perf_counter()
-        for _ in range(steps):
-            model, state, value = mt.train_step(model, loss, optimizer, state, *next(feed))
-        backend.synchronize(value, *mt.leaves(model))
+        for left in range(steps, 0, -epoch):  # one epoch after another, and a part of the last one
+            value = taken.run(0, min(epoch, left))[-1]
+        backend.synchronize(value)
         return (time.perf_counter() - start) / steps
 
     block(2)  # the warm-up: kernels are compiled (on JAX, some again in the second step), pools and caches filled
@@ -125,7 +130,7 @@ def measure(grid: argparse.Namespace, backends: dict[str, mt.Backend]) -> dict[C
         try:
             rates[name] = rates.get(name) or products_per_second(backends[name])
             check_size(points, hidden, batch, rates[name], grid)
-            seconds = seconds_per_step(points, hidden, backends[name], batch, grid.seconds)
+            seconds = seconds_per_step(points, hidden, backends[name], batch, grid.seconds, eager=grid.eager)
             results[cell] = {"seconds_per_step": seconds, "points_per_second": batch / seconds}
         except Exception as error:  # each library has its own "out of memory"; the other cells go on
             results[cell] = {"skipped": f"{type(error).__name__}: {error}".splitlines()[0]}
@@ -226,6 +231,7 @@ def parse(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--longest", type=float, default=5.0, help="skip a cell whose step takes longer (default 5 s)")
     parser.add_argument("--memory", type=float, default=free / 2, help="GiB for a cell (default half of what is free)")
     parser.add_argument("--out", type=Path, metavar="DIR", help="write scale_spiral.json and scale_spiral.png there")
+    parser.add_argument("--eager", action="store_true", help="steps as a loop of one's own takes them, not compiled")
     parser.add_argument("--quick", action="store_true", help="a tiny grid that takes seconds")
     grid = parser.parse_args(arguments)
     if grid.quick:

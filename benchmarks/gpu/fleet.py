@@ -107,22 +107,22 @@ class Table:
         self.runners = {}  # the last workload's memory can be used again
         self.runners = peers.find(self.peer)(work, self.conditions)
         losses = {}
-        for name, (step, _, read) in self.runners.items():
+        for name, (step, _, read, together) in self.runners.items():
             values = (
                 [step(i) for i in range(FIRST_STEPS)] if read is None else [read(step(i)) for i in range(FIRST_STEPS)]
             )
             losses[name] = None if read is None else values
-            self.steps[name] = 2
+            self.steps[name] = max(2, together)
             once = self.time(name)
             while once * self.steps[name] < block / 4 and self.steps[name] < 10_000:
                 self.steps[name] *= 2
                 once = self.time(name)
-            self.steps[name] = max(1, round(block / once))
+            self.steps[name] = max(1, round(block / once / together)) * together
         return losses
 
     def time(self, name: str) -> float:
         """Seconds per step of one block."""
-        step, wait, _ = self.runners[name]
+        step, wait, *_ = self.runners[name]
         wait()
         start = time.perf_counter()
         for i in range(self.steps[name]):

@@ -78,21 +78,22 @@ def profile(peer: str, works: list[Workload], conditions: peers.Conditions, note
             raise Missing("the profiler is PyTorch's, which sees no CUDA device")
     make, found = peers.find(peer), {}
     for work in works:
-        for name, (step, wait, _) in make(work, conditions).items():
-            for i in range(WARM_UP):
+        for name, (step, wait, _, together) in make(work, conditions).items():
+            steps = max(STEPS, together)
+            for i in range(max(WARM_UP, together)):
                 step(i)
             wait()
             with torch.profiler.profile(activities=[activity]):  # the first one is slow, and may miss what comes first
                 step(0)
                 wait()
             with torch.profiler.profile(activities=[activity]) as profiler:
-                for i in range(STEPS):
+                for i in range(steps):
                     step(i)
                 wait()
             with tempfile.TemporaryDirectory() as folder:
                 file = Path(folder, "trace.json")
                 profiler.export_chrome_trace(str(file))
-                counts = read_trace(json.loads(file.read_text())["traceEvents"], category, STEPS)
+                counts = read_trace(json.loads(file.read_text())["traceEvents"], category, steps)
             if counts["kernels"]:
                 found.setdefault(name, {})[work.name] = counts
                 note(counts=found)

@@ -28,36 +28,41 @@ def measure(request: dict[str, Any], note: Note) -> None:
     x = rng.standard_normal((SAMPLES, WIDTHS[0]), dtype=np.float32)
     t = rng.integers(0, WIDTHS[-1], SAMPLES)
 
-    def run(epochs: int) -> tuple[Any, Any]:
+    def run(epochs: int, how: bool) -> tuple[Any, Any]:
         layers: list[mt.Layer] = []
         for inputs, outputs in itertools.pairwise(WIDTHS):
             layers += [mt.Affine.init(inputs, outputs, np.random.default_rng(1)), mt.ReLU()]
-        settings = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(), "batch_size": BATCH}
+        settings = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(), "batch_size": BATCH, "compile": how}
         return mt.fit(mt.Sequential(*layers[:-1]), x, t, epochs=epochs, backend=backend, progress=False, **settings)
 
-    run(1)  # what the library keeps for good, such as a workspace for products, is there before we begin
-    gc.collect()
-    before = used()
-    peak()
-    model, history = run(2)
-    most = peak()
-    gc.collect()
-    after = used()
-    wanted = sum(a.nbytes for tree in (model, history.state) for a in mt.leaves(tree))
-    del model, history
-    gc.collect()
-    left = used() - before
-    note(
-        on=backend.name,
-        before=before,
-        peak=most,
-        after_fit=after,
-        model_and_state=wanted,
-        left=left,
-        returned=left <= slack,
-        kept_beside_the_model=after - before - wanted,
-        what=f"{'-'.join(map(str, WIDTHS))}, Adam, float32, {SAMPLES:,} samples in batches of {BATCH}",
-    )
+    ways: dict[str, dict[str, Any]] = {}
+    for way, how in {"eager": False, "compiled": True}.items():
+        run(1, how)  # what the library keeps for good, such as a workspace for products, is there before we begin
+        gc.collect()
+        before = used()
+        peak()
+        model, history = run(2, how)
+        most = peak()
+        gc.collect()
+        after = used()
+        wanted = sum(a.nbytes for tree in (model, history.state) for a in mt.leaves(tree))
+        del model, history
+        gc.collect()
+        left = used() - before
+        ways[way] = {
+            "before": before,
+            "peak": most,
+            "after_fit": after,
+            "model_and_state": wanted,
+            "kept_beside_the_model": after - before - wanted,
+            "left": left,
+            "returned": left <= slack,
+        }
+        note(
+            on=backend.name,
+            what=f"{'-'.join(map(str, WIDTHS))}, Adam, float32, {SAMPLES:,} samples in batches of {BATCH}",
+            ways=ways,
+        )
 
 
 Meter = Callable[[], int]
@@ -91,7 +96,8 @@ def host_meter() -> tuple[Meter, Meter, int]:
 
 def wrong(found: dict[str, Any]) -> str:
     """What is wrong with what was found, or ""."""
-    return "" if found["returned"] else f"{found['left']:,} bytes were not given back"
+    kept = {way: entry["left"] for way, entry in found["ways"].items() if not entry["returned"]}
+    return "; ".join(f"{way}: {left:,} bytes were not given back" for way, left in kept.items())
 
 
 if __name__ == "__main__":

@@ -15,11 +15,15 @@ from gpu.workloads import Workload
 
 
 class Runner(NamedTuple):
-    """One way to take a step: do it, wait until the device has done it, and read the loss that it gave."""
+    """One way to take a step: do it, wait until the device has done it, and read the loss that it gave.
+
+    together: as many steps are taken at once, at the first of them.
+    """
 
     step: Callable[[int], Any]  # the number of the step -> its loss, still on the device
     wait: Callable[[], None]
     read: Callable[[Any], float] | None  # None where there is no loss
+    together: int = 1
 
 
 class Conditions(NamedTuple):
@@ -63,8 +67,9 @@ def device_backend(conditions: Conditions) -> Any:
 
 
 def martlet_on_the_device(work: Workload, conditions: Conditions) -> dict[str, Runner]:
-    name = "martlet on torch, CPU" if conditions.rehearsal else "martlet on CuPy"
-    return {name: martlet_runner(work, device_backend(conditions))}
+    """Eagerly, as in a loop of one's own, and compiled, as in ``fit``."""
+    name, backend = "martlet on torch, CPU" if conditions.rehearsal else "martlet on CuPy", device_backend(conditions)
+    return {f"{name}, eager": martlet_runner(work, backend), f"{name}, compiled": compiled_runner(work, backend)}
 
 
 def martlet_on_numpy(work: Workload, conditions: Conditions) -> dict[str, Runner]:
@@ -103,6 +108,27 @@ def martlet_runner(work: Workload, backend: Any) -> Runner:
         return value
 
     return Runner(step, lambda: backend.synchronize(value, *mt.leaves(model)), lambda v: float(mt.to_numpy(v)))
+
+
+def compiled_runner(work: Workload, backend: Any) -> Runner:
+    """All batches one after the other, as ``fit`` takes an epoch that nobody shuffles."""
+    import martlet as mt
+    from martlet.compile import stepper
+
+    model, loss, optimizer = martlet_model(work)
+    _, _, x, t = work.draw()
+    model, count = model.to(backend), len(x)
+    data = tuple(backend.asarray(a.reshape(-1, *a.shape[2:])) for a in (x, t))
+    taken = stepper(model, loss, optimizer, optimizer.init(model), data, size=work.batch, last="drop")
+    losses: Any = []
+
+    def step(i: int) -> Any:
+        nonlocal losses
+        if i % count == 0:
+            losses = taken.run(0, count)
+        return losses[i % count]
+
+    return Runner(step, lambda: backend.synchronize(*losses[-1:]), lambda v: float(mt.to_numpy(v)), together=count)
 
 
 def bare_products(work: Workload, conditions: Conditions) -> dict[str, Runner]:

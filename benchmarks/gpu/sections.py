@@ -65,19 +65,24 @@ def curves_section(found: Found) -> list[str]:
 
 
 def memory_brief(found: Found) -> str:
-    return f"{size(found['left'])} left after the model was deleted; {size(found['peak'])} at most"
+    return "; ".join(
+        f"{way}: {size(entry['left'])} left after the model was deleted, {size(entry['peak'])} at most"
+        for way, entry in found["ways"].items()
+    )
 
 
 def memory_section(found: Found) -> list[str]:
-    rows = [
-        ("before", size(found["before"])),
-        ("at most, during `fit`", size(found["peak"])),
-        ("after `fit`, the model and the optimizer's state held", size(found["after_fit"])),
-        ("their own bytes", size(found["model_and_state"])),
-        ("held beyond these", size(found["kept_beside_the_model"])),
-        ("left of it all when both are deleted", size(found["left"])),
-    ]
-    return [f"{found['what']}; two epochs, after one that warms up.", table(["memory in use", ""], rows)]
+    named = {
+        "before": "before",
+        "peak": "at most, during `fit`",
+        "after_fit": "after `fit`, the model and the optimizer's state held",
+        "model_and_state": "their own bytes",
+        "kept_beside_the_model": "held beyond these",
+        "left": "left of it all when both are deleted",
+    }
+    ways = found["ways"].values()
+    rows = [(words, *(size(entry[key]) for entry in ways)) for key, words in named.items()]
+    return [f"{found['what']}; two epochs, after one that warms up.", table(["memory in use", *found["ways"]], rows)]
 
 
 # --------------------------------------------------------------------------------------------- kernels

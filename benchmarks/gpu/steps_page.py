@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 from gpu.markdown import digits, folded, rate, seconds, table, times
@@ -26,12 +27,24 @@ def column(entry: Entry) -> str:
     return entry["workload"] + (", TF32" if entry["tf32"] else "")
 
 
+def fastest(entry: Entry, chosen: Callable[[str], bool]) -> float | None:
+    """The fastest of the ways to take a step whose names are chosen."""
+    return min((found["minimum"] for name, found in entry["seconds"].items() if chosen(name)), default=None)
+
+
 def ours(entry: Entry) -> float | None:
     """The fastest step of martlet on the device."""
-    for name, found in entry["seconds"].items():
-        if name.startswith("martlet on ") and name != "martlet on NumPy":
-            return found["minimum"]
-    return None
+    return fastest(entry, lambda name: name.startswith("martlet on ") and name != "martlet on NumPy")
+
+
+def eager(entry: Entry) -> float | None:
+    """martlet's step on the device with nothing compiled."""
+    return fastest(entry, lambda name: name.startswith("martlet on ") and name.endswith(", eager"))
+
+
+def torch_eager(entry: Entry) -> float | None:
+    """The fastest of PyTorch's eager steps."""
+    return fastest(entry, lambda name: name.startswith("PyTorch eager"))
 
 
 def products(entry: Entry) -> float | None:
@@ -62,7 +75,7 @@ def step_section(found: dict[str, Any]) -> list[str]:
     pieces = [
         "The fastest of several blocks of steps, float32; data and weights are on the device, nothing is read back, "
         "and the clock is read when the device has finished. The bare products are the forward product, dW and dx of "
-        "every layer but the first layer's dx, which nobody needs.",
+        "every layer but the first layer's dx, which nobody needs. Where it says no more, martlet is its faster way.",
         "\n".join(f"- **{entry['workload']}**: {entry['what']}" for entry in entries if not entry["tf32"]),
     ]
     small = [entry for entry in done if entry["workload"].startswith("W")]
@@ -112,6 +125,8 @@ def ratio_rows(group: list[Entry]) -> str:
     peers = [best_peer(entry) for entry in group]
     rows = [
         ("**best peer**", *(peer[0] if peer else "–" for peer in peers)),
+        ("**martlet, eager / PyTorch, eager**", *(times(ratio(eager(e), torch_eager(e))) for e in group)),
+        ("**martlet / PyTorch, eager**", *(times(ratio(ours(e), torch_eager(e))) for e in group)),
         ("**martlet / best peer**", *(times(ratio(ours(e), p and p[1])) for e, p in zip(group, peers, strict=True))),
         ("**martlet / bare products**", *(times(ratio(ours(entry), products(entry))) for entry in group)),
         ("**speed of the bare products**", *(rate(ratio(entry["operations"], products(entry))) for entry in group)),

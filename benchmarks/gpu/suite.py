@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib.util
+import os
 import subprocess
 import sys
 import tempfile
@@ -14,6 +16,7 @@ from gpu.worker import ROOT, Budget, Note, environment, serve
 
 FEW = "test_laws and (Affine or Softmax or Adam)"  # what a rehearsal runs
 SECONDS = "MARTLET_SUITE_SECONDS"  # by which gpu/deadline.py is told its limit
+PROCESSES = 8  # that test side by side at most
 GRACE = 15.0  # seconds for the test that is running at the deadline, and for the report
 
 
@@ -31,6 +34,7 @@ def run(backend: str, selection: list[str], seconds: float, log: Path) -> dict[s
     with tempfile.TemporaryDirectory() as folder:
         report = Path(folder, "report.xml")
         options = ["-p", "gpu.deadline", "-p", "no:cacheprovider", f"--junitxml={report}", "-v", "--tb=short"]
+        options += side_by_side()
         # What other packages hook into pytest may warn, and the suite makes an error of every warning.
         env = {SECONDS: f"{seconds:.0f}", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"} | (
             {} if selection else {"MARTLET_REQUIRE_GPU": "1"}
@@ -48,6 +52,15 @@ def run(backend: str, selection: list[str], seconds: float, log: Path) -> dict[s
             raise RuntimeError(f"pytest ended with status {status} and wrote no report:\n{last}")
         found = read_junit(report.read_text())
     return found | {"selection": " ".join(selection), "interrupted": status == 2, "status": status}
+
+
+def side_by_side() -> list[str]:
+    """As many processes as there are cores to spare, where pytest-xdist is installed: most of the time goes into
+    compiling kernels, which needs no device."""
+    count = min(PROCESSES, (os.cpu_count() or 1) // 2)
+    if count < 2 or importlib.util.find_spec("xdist") is None:
+        return []
+    return ["-p", "xdist.plugin", "-n", str(count)]
 
 
 def read_junit(xml: str) -> dict[str, Any]:
