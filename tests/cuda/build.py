@@ -1,9 +1,9 @@
 """CuPy without a GPU: its own code, on a CUDA driver, compiler and BLAS whose device is the processor.
 
 ``python tests/cuda/build.py`` makes this virtual environment such a place, for good; ``nox -s cupy_on_cpu`` does it in
-one of its own and runs the suite there.  All of CuPy is CuPy's: what it accepts and refuses, its dtypes, its kernels, of
-which g++ makes machine code.  Only NVIDIA's part is ours (device.cpp, kernel.h), and Thrust's sorting is NumPy's.  It
-says nothing about a GPU's speed, and nothing about the last digits of its functions and sums.
+one of its own and runs the suite there.  All of CuPy is CuPy's: what it accepts and refuses, its dtypes, and its
+kernels, of which g++ makes machine code.  Only NVIDIA's part is ours (device.cpp, kernel.h), and Thrust's sorting is
+NumPy's.  It says nothing about a GPU's speed, and nothing about the last digits of its functions and sums.
 
 Needs g++ and, from PyPI, CuPy of the version below, NVIDIA's headers and Cython; see the noxfile.
 """
@@ -144,10 +144,7 @@ def main() -> None:
     replace_sorting()
     (HOME / "kernels").mkdir(exist_ok=True)
     os.environ |= environment()
-    print(
-        run(sys.executable, "-c", "import cupy; print(cupy.arange(3) @ cupy.ones(3), 'by CuPy on the processor')"),
-        end="",
-    )
+    print(run(sys.executable, "-c", "import cupy; print('CuPy on the processor:', cupy.ones(3).sum())"), end="")
 
 
 if __name__ == "__main__":
