@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import _thread
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from test_neighbour import nothing_is_read_on
 import martlet as mt
 from martlet.compile import stepper
 from martlet.compile.calls import Calls
+from martlet.compile.choose import COMPILERS
 
 pytestmark = pytest.mark.only("cupy")
 
@@ -262,3 +263,42 @@ def test_wherever_a_step_is_interrupted_model_and_state_belong_together(how: str
         late = number >= commit
         assert which[1] == late or (how == "Ctrl-C" and not late)  # which is noticed where Python runs next
         taken.run(0, 1)  # and it goes on
+
+
+# ---------------------------------------------------------------------------------------- out of memory
+
+
+@pytest.fixture
+def little_room() -> Iterator[None]:
+    """The pool gives no more than 8 MiB."""
+    import gc
+
+    import cupy
+
+    gc.collect()
+    pool = cupy.get_default_memory_pool()
+    pool.free_all_blocks()
+    pool.set_limit(size=pool.used_bytes() + 8 * 2**20)
+    yield
+    pool.set_limit(size=0)
+
+
+@pytest.mark.usefixtures("little_room")
+@pytest.mark.parametrize("how", [False, "auto"], ids=["eager", "compiled"])
+def test_the_device_itself_runs_out_of_memory(how: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not simulated: eight million numbers after a layer, and room for two million of them."""
+    rng = np.random.default_rng(0)
+    model = mt.Sequential(mt.Affine.init(2, 2048, rng), mt.Tanh(), mt.Affine.init(2048, 2, rng))
+    x, t = rng.standard_normal((4096, 2), dtype="float32"), rng.integers(0, 2, 4096)
+    given = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(), "epochs": 1, "backend": "cupy", "compile": how}
+    monkeypatch.setitem(COMPILERS, "cupy", COMPILERS["cupy"]._replace(pays_from=0))
+    with pytest.raises(mt.OutOfMemory, match="does not fit into the memory of cupy cuda:0") as caught:
+        mt.fit(model, x, t, batch_size=4096, **given)
+    assert caught.value.batch_size == 4096
+    assert caught.value.fits in (128, 256, 512)
+    for ours, was in zip(mt.leaves(caught.value.model), mt.leaves(model), strict=True):
+        np.testing.assert_array_equal(mt.to_numpy(ours), was)
+    _, history = mt.fit(model, x, t, batch_size=caught.value.fits, **given)
+    words = "there is no room for a compiled step" if how else "as asked for"  # cuBLAS alone is given 32 MiB
+    assert history.compiled == f"eager: {words}"
+    assert np.isfinite(history.loss[-1])

@@ -239,11 +239,15 @@ def test_a_compiler_that_fails_is_told_and_done_without(xp: Target, monkeypatch:
     assert isinstance(e.value.__cause__, ZeroDivisionError)
 
 
-def test_a_compiler_without_room_is_out_of_memory(xp: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_where_a_compiled_step_has_no_room_an_eager_one_may_have(xp: Target, monkeypatch: pytest.MonkeyPatch) -> None:
+    expected = train(RUNS["whole batches"], xp, compile=False)[1].loss
     monkeypatch.setitem(COMPILERS, xp.backend.name, choose.Compiler(__name__, "Broken", 0))
     monkeypatch.setattr(Broken, "error", MemoryError("Unable to allocate 2 GiB"))
+    _, history = train(RUNS["whole batches"], xp)
+    assert history.compiled == "eager: there is no room for a compiled step"
+    assert history.loss == expected
     with pytest.raises(mt.OutOfMemory, match="batch_size=4 was tried then, and fits"):
-        train(RUNS["whole batches"], xp)
+        train(RUNS["whole batches"], xp, compile=True)
 
 
 # ------------------------------------------------------------------------- a run that ends otherwise

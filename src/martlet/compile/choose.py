@@ -85,7 +85,7 @@ def stepper(
     """The stepper of a training run: it takes the steps of one epoch after another, and says in ``words`` how.
 
     arrays: (x, t) or (x, t, weight), all samples, where the model is.  size, last: see ``batches``.
-    ``how="auto"`` compiles where the library has a compiler, the step can be compiled and, if it is known
+    ``how="auto"`` compiles where the library has a compiler, the step can be compiled, has room and, if it is known
     how many ``steps`` there will be, it pays; False never compiles, and True raises ValueError, with the
     reason, where it cannot.  ``together``: of how many epochs it will at most be asked at once.  On NumPy the rows
     of a chunk (False: the batch is left whole) and the number of threads can be chosen as well:
@@ -109,9 +109,10 @@ def stepper(
             found: Stepper = make(*given, size=size, last=last, how=how, **plans)
             return found
         except Exception as error:
-            if is_out_of_memory(error, arrays[0]):
+            no_room = is_out_of_memory(error, arrays[0])
+            if no_room and how != "auto":
                 raise
-            reason = reason_of(error)
+            reason = "there is no room for a compiled step" if no_room else reason_of(error)
             if how != "auto":
                 raise ValueError(f"fit: compile={how}: the step cannot be compiled: {reason}") from error
     if how is True:
