@@ -104,6 +104,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
     script = "import json, build; print(json.dumps(build.environment()))"
     found = session.run("python", "-c", script, env={"PYTHONPATH": "tests/cuda"}, silent=True)
     run_pytest(session, "cupy", MARTLET_REQUIRE_GPU="1", **json.loads(found))
+    session.run("python", "tests/faults.py", "cupy", env=json.loads(found))
 
 
 def newer_python() -> str | None:
@@ -171,7 +172,7 @@ def examples(session: nox.Session) -> None:
 def faults(session: nox.Session) -> None:
     """Planted faults, each of which a named test must catch; some of them only PyTorch or JAX shows."""
     install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
-    session.run("python", "tests/faults.py")
+    session.run("python", "tests/faults.py", "others")
 
 
 @nox.session(default=False)

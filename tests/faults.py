@@ -1,7 +1,8 @@
 """The faults that people make: each row plants one in a copy of the library, and names the test that must catch it.
 
 A row is what the fault is, the file, the text that stands there, what is put in its place, and the test.
-``python tests/faults.py`` replays them all and prints which test caught what.
+``python tests/faults.py`` replays them all and prints which test caught what; ``cupy`` behind it only those of CuPy,
+which need a device or what stands in for one (tests/cuda), ``others`` the rest.
 """
 
 from __future__ import annotations
@@ -12,8 +13,9 @@ import shutil
 import subprocess
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import filterfalse
 from pathlib import Path
 from typing import NamedTuple
 
@@ -596,7 +598,7 @@ FAULTS = [
           "            self.now = model, self.now[1]\n            model, state, value = step(",
           "test_compile_fit.py -k stepper_whole"),
     Fault("no room for a program is taken for a reason not to compile", "compile/choose.py",
-          "if is_out_of_memory(error, arrays[0]):", "if False:", "test_compile_fit.py -k without_room"),
+          "no_room = is_out_of_memory(error, arrays[0])", "no_room = False", "test_compile_fit.py -k has_no_room"),
     Fault("0.0, -0.0 and 0 are one setting", "compile/structure.py",
           "        return type(value), repr(value)", "        return value",
           "test_compile_fit.py --backend jax -k part_of_the_program"),
@@ -659,6 +661,50 @@ FAULTS = [
     Fault("a view that PyTorch has to copy lies as the view would", "compile/elsewhere.py",
           "return new(node.spec.shape, node.spec.dtype) if node.family == VIEW else node.spec", "return node.spec",
           "test_replayed.py --backend torch -k flip"),
+    Fault("what a later kernel reads is not kept", "compile/fused.py",
+          "if node in self.kept or not self.readers.get(node, set()) <= inside]", "if node in self.kept]",
+          "test_fused.py -k step_is_all_there"),
+    Fault("a kernel comes before what it reads", "compile/fused.py",
+          "stage[parent] = min(stage[parent], stage[node] - (not self._together(parent, node)))", "pass",
+          "test_fused.py -k step_is_all_there"),
+    Fault("a row of numbers is taken for a column", "compile/fused.py",
+          "return len(parent.spec.shape) == len(node.spec.shape) or node.family != ELEMENTWISE", "return True",
+          "test_fused.py -k is_no_column"),
+    Fault("a derivative is computed long before it is needed", "compile/fused.py",
+          "                self._emit(node.parents)\n", "                self._emit(self.nodes)\n",
+          "test_fused.py -k waits"),
+    Fault("a kernel has more arguments than it may", "compile/fused.py",
+          "if len(arrays) > MOST and parts[-1]:", "if False:", "test_fused.py -k no_more_arguments"),
+    Fault("an integer is a float in a kernel", "compile/kernel_text.py",
+          "self._argument(dtype.type(operand), dtype, (type(operand), repr(operand), dtype), \"\")",
+          "self._argument(dtype.type(operand), dtype, repr(float(operand)), \"\")",
+          "test_fused.py -k an_integer_is_no_float"),
+    Fault("the largest of a row is at least 0", "compile/kernel_text.py",
+          '"max": ("", ', '"max": ("0", ', "test_compile_cupy.py --backend cupy -k rows_of_each_form"),
+    Fault("in a kernel of rows a row that all share is a column", "compile/kernel_text.py",
+          'return "[j]" if shape[0] > 1 else "[0]"', 'return "[i]" if shape[0] > 1 else "[0]"',
+          "test_compile_cupy.py --backend cupy -k rows_of_each_form"),
+    Fault("a matrix that lies by columns is multiplied as if by rows", "compile/cupy_calls.py",
+          "*(int(right[0]), int(left[0]), n, m, k,", "*(0, int(left[0]), n, m, k,",
+          "test_compile_cupy.py --backend cupy -k however_its_matrices_lie"),
+    Fault("a batch on CuPy has the order of the data", "compile/cupy_calls.py",
+          "source[order[now[0] * size + i / width] * width", "source[(now[0] * size + i / width) * width",
+          "test_replayed.py --backend cupy -k epochs"),
+    Fault("a loss on CuPy is written over the last one", "compile/cupy_calls.py",
+          "losses[now[0]] = loss; now[0] += 1", "losses[now[0]] = loss",
+          "test_replayed.py --backend cupy -k epochs"),
+    Fault("memory that a graph writes to is given to others", "compile/cupy_plan.py",
+          "held.append(user(nbytes))", "held[:] = [user(nbytes)]",
+          "test_compile_cupy.py --backend cupy -k nobody_elses"),
+    Fault("a graph that computes something else is used", "compile/cupy.py",
+          "if np.allclose(found, expected, rtol=0.05, atol=0.0, equal_nan=True):", "if True:",
+          "test_compile_cupy.py --backend cupy -k something_else"),
+    Fault("whole batches on CuPy are taken by the program of the short last one", "compile/cupy.py",
+          "plan = self.plan if number < self.whole or self.short is None else self.short",
+          "plan = self.short or self.plan",
+          "test_replayed.py --backend cupy -k epochs"),
+    Fault("what is read of a run on CuPy is the run's own memory", "compile/cupy_plan.py",
+          'return array.copy(order="C")', "return array", "test_replayed.py --backend cupy -k readers_own"),
     Fault("a buffer is given back while one still reads it", "compile/lower.py",
           "if self._uses[root] == 0 and root in self._memory", "if self._uses[root] <= 1 and root in self._memory",
           "test_plan.py -k drawn"),
@@ -824,20 +870,27 @@ def replay(fault: Fault) -> str:
     )
 
 
-def replay_all() -> Iterator[tuple[Fault, str]]:
+def replay_all(faults: Sequence[Fault] = FAULTS) -> Iterator[tuple[Fault, str]]:
     """Every fault with what is wrong with its row, or "", replayed one per core at a time."""
     with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from zip(FAULTS, pool.map(replay, FAULTS), strict=True)
+        yield from zip(faults, pool.map(replay, faults), strict=True)
+
+
+def on_cupy(fault: Fault) -> bool:
+    """Whether its test needs CuPy and a device (which tests/cuda stands in for)."""
+    return "--backend cupy" in fault.test
 
 
 def main() -> None:
-    """Replay every fault; the exit status is the number of those that nothing caught."""
+    """Replay the faults, or some of them; the exit status is the number of those that nothing caught."""
+    which = sys.argv[1] if len(sys.argv) > 1 else "all"
+    chosen = {"all": FAULTS, "cupy": list(filter(on_cupy, FAULTS)), "others": list(filterfalse(on_cupy, FAULTS))}[which]
     missed = 0
-    for fault, problem in replay_all():
+    for fault, problem in replay_all(chosen):
         missed += bool(problem)
         verdict, why = ("MISSED", f"  ({problem})") if problem else ("caught", "")
         print(f"{verdict}  {fault.what}: {fault.test}{why}", flush=True)
-    print(f"{len(FAULTS) - missed} of {len(FAULTS)} faults were caught")
+    print(f"{len(chosen) - missed} of {len(chosen)} faults were caught")
     sys.exit(missed)
 
 

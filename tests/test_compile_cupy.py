@@ -160,8 +160,12 @@ def test_memory_that_a_graph_writes_to_is_nobody_elses() -> None:
     model = mt.Sequential(*model, Sorts())
     runs = []
     for busy in (False, True):
-        taken = stepper(model, loss, optimizer, optimizer.init(model), data, size=5)
-        others = [cupy.full(n, 7.0) for n in range(1, 2000, 50)] if busy else []
+        taken: Any = stepper(model, loss, optimizer, optimizer.init(model), data, size=5)
+        assert len(taken.plan.held) > 4  # what the two give, and what they need on the way
+        others = []
+        if busy:
+            cupy.get_default_memory_pool().free_all_blocks()
+            others = [cupy.full(n, 7.0) for n in (*range(1, 400, 9), 2**18, 2**18)]
         runs.append(mt.to_numpy(taken.run(0, 5)))
         assert all(bool((x == 7.0).all()) for x in others)
     np.testing.assert_array_equal(*runs)
@@ -213,6 +217,23 @@ def test_the_sum_of_many_rows_is_a_product_with_ones() -> None:
 
     replayed = side_by_side(step, x, carried=[], steps=2)
     assert [type(function).__name__ for function, *_ in replayed.plan.calls.calls].count("Blas") == 2
+
+
+def test_rows_of_each_form_are_told_apart() -> None:
+    """Five by five, so that nothing but its form tells a row that all share from a column of numbers."""
+    from replayed import side_by_side
+
+    rng = np.random.default_rng(0)
+    x, column = on("cupy", (rng.standard_normal((5, 5)), rng.standard_normal((5, 1))))
+    row, other = on("cupy", tuple(rng.standard_normal((2, 5))))
+
+    def step(x: Any, row: Any, column: Any, other: Any) -> Any:
+        xp = mt.namespace(x)
+        shifted = x * row + column - xp.max(x - 9.0, axis=1, keepdims=True)
+        sums = xp.sum(shifted, axis=1)
+        return sums * other, shifted / sums[:, None], xp.any(shifted > 1.0, axis=1), xp.min(x, axis=1) + row[0]
+
+    side_by_side(step, x, row, column, other, carried=[], steps=3)
 
 
 # ---------------------------------------------------------------------------------------- interruptions

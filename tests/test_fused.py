@@ -13,7 +13,7 @@ from properties.strategies import for_all, seeds
 from test_laws import draw, forward_backward
 
 import martlet as mt
-from martlet.compile.fused import MOST, Group, arranged
+from martlet.compile.fused import MOST, SHORT, Group, arranged
 from martlet.compile.kernel_text import can_be_fused, text_of
 from martlet.compile.ops import ELEMENTWISE
 from martlet.compile.recording import Program, record
@@ -30,7 +30,10 @@ def groups_of(program: Program) -> list[Any]:
         inside = set(known)
         for member in members:
             assert set(member.parents) <= inside, "within a kernel, a line comes before what it reads"
-            assert not isinstance(node, Group) or member.spec.shape == node.spec.shape
+            if isinstance(node, Group) and node.rows is None:
+                assert member.spec.shape == node.spec.shape
+            elif isinstance(node, Group):
+                assert member.spec.shape[0] == node.rows
             inside.add(member)
         known |= set(node.results if isinstance(node, Group) else [node])
         done += members
@@ -82,6 +85,46 @@ def test_a_derivative_waits_for_the_backward_step() -> None:
     found = groups_of(record(step, np.ones((4, 3)), np.ones((3, 2))))
     kernels = [[m.name for m in node.members] for node in found if isinstance(node, Group)]
     assert kernels == [["tanh"], ["multiply", "subtract", "multiply"]]
+
+
+def test_softmax_and_its_loss_are_one_kernel_of_rows() -> None:
+    """From the scores of a batch to the slopes, and to the loss of each sample, whose mean is one sum more."""
+    loss = mt.SoftmaxWithLoss()
+
+    def step(scores: Any, b: Any, t: Any) -> Any:
+        value, cache = loss.forward(scores + b, t)
+        return loss.backward(cache) @ scores.T, value
+
+    given = np.ones((6, 3), "float32"), np.ones(3, "float32"), np.zeros(6, dtype=np.int64)
+    found = groups_of(record(step, *given))
+    (group,) = [node for node in found if isinstance(node, Group)]
+    assert group.rows == 6
+    assert {"any", "max", "sum"} <= {node.name for node in group.members}
+    assert [node.spec.shape for node in group.results] == [(6,), (6, 3)]
+    rest = [node.name for node in found if not isinstance(node, Group) and node.family != "view"]
+    assert sorted(rest) == ["arange", "matmul", "sum"]
+
+
+def test_long_rows_are_not_one_threads() -> None:
+    def step(x: Any) -> Any:
+        xp = mt.namespace(x)
+        return xp.exp(x - xp.max(x, axis=1, keepdims=True))
+
+    for columns, kernels in ((SHORT, 1), (SHORT + 1, 1)):
+        found = groups_of(record(step, np.ones((5, columns))))
+        groups = [node for node in found if isinstance(node, Group)]
+        assert len(groups) == kernels
+        assert (groups[0].rows is None) == (columns > SHORT)
+        assert len(found) == (1 if columns <= SHORT else 2)
+
+
+def test_beside_a_matrix_a_row_is_no_column() -> None:
+    """Three by three: x + s adds s[j] to column j, and a sum over each row is s[i]."""
+
+    def step(x: Any) -> Any:
+        return x + mt.namespace(x).sum(x, axis=1)
+
+    assert len(groups_of(record(step, np.ones((3, 3))))) == 2
 
 
 def test_a_kernel_has_no_more_arguments_than_it_may() -> None:

@@ -12,9 +12,9 @@ from conftest import why_not
 from hypothesis import strategies as st
 from properties.programs import Written, drawn_arrays
 from properties.strategies import for_all, seeds
-from replayed import WIDTHS, Replayed, assert_near, entered, laid_like, on, place_of, side_by_side, training
+from replayed import WIDTHS, Replayed, assert_near, entered, laid_like, network, on, place_of, side_by_side, training
 from test_laws import draw
-from test_plan import NETWORKS
+from test_plan import deep_of, words_of
 from test_record_forms import CALLS
 
 import martlet as mt
@@ -26,6 +26,8 @@ from martlet.compile.standard import eager
 from martlet.tree import take_apart
 
 pytestmark = pytest.mark.only("torch", "cupy")
+
+NETWORKS = {"all": network, "words": words_of, "deep": deep_of}
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

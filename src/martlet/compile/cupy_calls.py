@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import functools
 import os
 from collections.abc import Callable
 from typing import Any
@@ -72,14 +73,13 @@ def into(function: Function, operands: list[Any], out: cupy.ndarray) -> None:
 # --------------------------------------------------------------------------------------------------- kernels
 
 
-def kernel(group: Group) -> tuple[cupy.ElementwiseKernel, list[Any]]:
-    """The kernel of some elementwise operations, and what it is given before the results: nodes and numbers."""
+def kernel(group: Group) -> tuple[Function, list[Any]]:
+    """The kernel of a group of operations, and what it is given before the results: nodes and numbers."""
     text = text_of(group)
     name = "martlet_" + "_".join(dict.fromkeys(node.name for node in group.members))[:60]
-    made = cupy.ElementwiseKernel(
-        text.inputs, text.outputs, text.body, name, preamble=text.preamble, options=("--fmad=false",)
-    )
-    return made, text.arguments
+    settings = {"preamble": text.preamble, "options": ("--fmad=false",)}
+    made = cupy.ElementwiseKernel(text.inputs, text.outputs, text.body, name, **settings)
+    return made if text.rows is None else functools.partial(made, size=text.rows), text.arguments
 
 
 # A batch: its samples are found by their place in the epoch, ``now`` of whose steps have been taken.

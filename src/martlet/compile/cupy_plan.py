@@ -61,7 +61,8 @@ class CupyLowering(LoweringElsewhere):
         self.group = node
         compute, given = kernel(node)
         before = [self.arrays[x] if isinstance(x, Node) else x for x in given]
-        self.call(compute, *before, *[self._over(result, self._aligned(node)) for result in node.results])
+        aligned = self._aligned(node) if node.rows is None else []  # where threads read rows of each other's
+        self.call(compute, *before, *[self._over(result, aligned) for result in node.results])
         self.group = None
         for parent in node.parents:
             self._release(parent)

@@ -10,9 +10,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from martlet.compile.fused import Group
+from martlet.compile.fused import Group, sums_short_rows
 from martlet.compile.node import Node
-from martlet.compile.ops import ELEMENTWISE
+from martlet.compile.ops import ELEMENTWISE, REDUCTION, VIEW
 
 C_NAMES = {
     "bool": "bool", "int8": "signed char", "int16": "short", "int32": "int", "int64": "long long",
@@ -50,13 +50,24 @@ template <class T> __device__ T martlet_min(T a, T b) { return a != a ? a : b !=
 """
 
 
+# How a reduction along a row begins, and what each further number does to it.
+ALONG = {
+    "sum": ("0", "{0} + {1}"), "max": ("", "martlet_max({0}, {1})"), "min": ("", "martlet_min({0}, {1})"),
+    "any": ("false", "{0} || {1}"), "all": ("true", "{0} && {1}"),
+}  # fmt: skip
+
+
 class Text(NamedTuple):
-    """A kernel: what it is given, in order, and the text of its parameters, its results and its body."""
+    """A kernel: what it is given, in order, and the text of its parameters, its results and its body.
+
+    rows: how many threads there are, if each computes a row; None: one for each number of the result.
+    """
 
     arguments: list[Any]
     inputs: str
     outputs: str
     body: str
+    rows: int | None
 
     @property
     def preamble(self) -> str:
@@ -66,39 +77,113 @@ class Text(NamedTuple):
 
 def can_be_fused(node: Node) -> bool:
     """Whether an operation is a line of a kernel."""
-    if node.family != ELEMENTWISE or any(dtype.name not in C_NAMES for dtype in (node.spec.dtype, *_dtypes(node))):
+    dtypes = [node.spec.dtype, *(parent.spec.dtype for parent in node.parents)]
+    if any(dtype.name not in C_NAMES for dtype in dtypes):
+        return False
+    if node.family != ELEMENTWISE:
+        return node.name in ALONG and sums_short_rows(node)
+    if any(dtype.name not in C_NAMES for dtype in _dtypes(node)):
         return False
     return node.name in ("where", "astype") or _is_square(node) or bool(_expression(node))
 
 
 def text_of(group: Group) -> Text:
     """The kernel of a group."""
-    arguments: list[Any] = []
-    inputs: list[str] = []
-    called: dict[Any, str] = {}
+    return Writer(group).text()
 
-    def argument(value: Any, dtype: np.dtype, key: Any) -> str:
-        if key not in called:
-            called[key] = f"in{len(inputs)}"
-            inputs.append(f"{dtype.name} {called[key]}")
-            arguments.append(value)
-        return called[key]
 
-    lines = []
-    for i, node in enumerate(group.members):
-        names = []
-        for operand, dtype in zip(_read(node), _dtypes(node), strict=False):
-            if isinstance(operand, Node):
-                name = called[operand] if operand in called else argument(operand, operand.spec.dtype, operand)
-            else:
-                name = argument(dtype.type(operand), dtype, (type(operand), repr(operand), dtype))
-            names.append(name)
+class Writer:
+    """Writes a kernel, line by line.  In one of rows, what has several numbers in a row is an array of the thread's."""
+
+    def __init__(self, group: Group) -> None:
+        self.group, self.by_rows = group, group.rows is not None
+        self.arguments: list[Any] = []
+        self.inputs: list[str] = []
+        self.called: dict[Any, str] = {}
+
+    def text(self) -> Text:
+        lines: list[str] = []
+        for i, node in enumerate(self.group.members):
+            lines += self._lines(node, f"t{i}")
+            self.called[node] = f"t{i}"
+        raw = "raw " if self.by_rows else ""
+        results = self.group.results
+        outputs = [f"{raw}{node.spec.dtype.name} out{i}" for i, node in enumerate(results)]
+        lines += [self._loop(node, f"out{i}{self._place(node)} = {self._own(node)};") for i, node in enumerate(results)]
+        return Text(self.arguments, ", ".join(self.inputs), ", ".join(outputs), "\n".join(lines), self.group.rows)
+
+    def _lines(self, node: Node, name: str) -> list[str]:
         kind = C_NAMES[node.spec.dtype.name]
-        lines.append(f"const {kind} t{i} = {_line(node, names, kind)};")
-        called[node] = f"t{i}"
-    outputs = [f"{node.spec.dtype.name} out{i}" for i, node in enumerate(group.results)]
-    lines += [f"out{i} = {called[node]};" for i, node in enumerate(group.results)]
-    return Text(arguments, ", ".join(inputs), ", ".join(outputs), "\n".join(lines))
+        if node.family == VIEW:
+            return [f"const {kind} {name} = {self._operand(node, node.parents[0])};"]
+        if node.family == REDUCTION:
+            return self._along(node, name, kind)
+        names = [self._operand(node, o, dtype) for o, dtype in zip(_read(node), _dtypes(node), strict=False)]
+        line = _line(node, names, kind)
+        if self._length(node) == 1:
+            return [f"const {kind} {name} = {line};"]
+        return [f"{kind} {name}[{self._length(node)}];", self._loop(node, f"{name}[j] = {line};")]
+
+    def _along(self, node: Node, name: str, kind: str) -> list[str]:
+        """A loop over a row, which is added up in float where it is half precision."""
+        (row,) = node.parents
+        sums = "float" if kind == "float16" else kind
+        first, further = ALONG[node.name]
+        begin = first or f"({sums})({self._operand(row, row).replace('[j]', '[0]').replace('+ j]', '+ 0]')})"
+        number = f"({sums})({self._operand(row, row)})"
+        return [
+            f"{sums} {name} = {begin};",
+            self._loop(row, f"{name} = {further.format(name, number)};", start=0 if first else 1),
+        ]
+
+    def _loop(self, node: Node, line: str, start: int = 0) -> str:
+        """A line for each number of a row."""
+        length = self._length(node)
+        return line if length == 1 else f"for (int j = {start}; j < {length}; ++j) {line}"
+
+    def _length(self, node: Node) -> int:
+        """How many numbers of it a thread computes."""
+        return node.spec.shape[1] if self.by_rows and len(node.spec.shape) == 2 else 1
+
+    def _own(self, node: Node) -> str:
+        """A number that was computed in this kernel."""
+        return self.called[node] + ("[j]" if self._length(node) > 1 else "")
+
+    def _place(self, node: Node) -> str:
+        """Where a number of an array of this form lies, in a kernel of rows."""
+        if not self.by_rows:
+            return ""
+        return f"[i * {self._length(node)} + j]" if self._length(node) > 1 else "[i]"
+
+    def _operand(self, node: Node, operand: Any, dtype: np.dtype | None = None) -> str:
+        """A number of an operand: one that was computed, one of an array, or one of Python's."""
+        if not isinstance(operand, Node):
+            assert dtype is not None
+            return self._argument(dtype.type(operand), dtype, (type(operand), repr(operand), dtype), "")
+        if operand in self.called and operand in self.group.members:
+            return self._own(operand)
+        raw = "raw " if self.by_rows else ""
+        return self._argument(operand, operand.spec.dtype, operand, raw) + self._seen(node, operand)
+
+    def _seen(self, node: Node, operand: Node) -> str:
+        """Which number of an array an operation reads that computes a number (i), or (i, j), of its own."""
+        if not self.by_rows:
+            return ""
+        shape, own = operand.spec.shape, node.spec.shape
+        if operand.spec.size == 1 and own[0] != 1:
+            return "[0]"
+        if len(shape) == 1 and len(own) == 2 and node.family == ELEMENTWISE:
+            return "[j]" if shape[0] > 1 else "[0]"
+        if len(shape) == 2 and shape[1] > 1:
+            return f"[i * {shape[1]} + j]" if shape[0] == own[0] else "[j]"
+        return "[i]" if shape else "[0]"
+
+    def _argument(self, value: Any, dtype: np.dtype, key: Any, raw: str) -> str:
+        if key not in self.called:
+            self.called[key] = f"in{len(self.inputs)}"
+            self.inputs.append(f"{raw}{dtype.name} {self.called[key]}")
+            self.arguments.append(value)
+        return self.called[key]
 
 
 def _line(node: Node, names: list[str], kind: str) -> str:
