@@ -161,7 +161,7 @@ def test_memory_that_a_graph_writes_to_is_nobody_elses() -> None:
     runs = []
     for busy in (False, True):
         taken: Any = stepper(model, loss, optimizer, optimizer.init(model), data, size=5)
-        assert len(taken.plan.held) > 4  # what the two give, and what they need on the way
+        assert len(taken.plan.held) > 1  # what the two give, and what they need on the way
         others = []
         if busy:
             cupy.get_default_memory_pool().free_all_blocks()
