@@ -165,8 +165,8 @@ class Backend:
         """A function of the same arguments and results that this library computes faster, where it can.
 
         ``function`` is a pure one of trees, arrays, tuples and None; whatever else it is given is part of the
-        program, and another program is made for another value.  JAX: its ``jit``.  NumPy: recorded once and
-        replayed.  PyTorch: its own eager operations, or ``torch.compile`` with ``how=True``.  Elsewhere, and
+        program, and another program is made for another value.  JAX: its ``jit``.  NumPy and CuPy: recorded once
+        and replayed.  PyTorch: its own eager operations, or ``torch.compile`` with ``how=True``.  Elsewhere, and
         with ``how=False``, it is the function itself.  Nothing of what it is given is written to.
         """
         for compiler in compilers:
