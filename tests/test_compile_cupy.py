@@ -35,13 +35,13 @@ def test_a_step_is_one_graph_of_few_kernels() -> None:
     taken = stepper(*training("cupy"), size=5)
     assert taken.words.endswith("calls of CuPy, in one CUDA graph")
     operations = taken.plan.program.cost.operations  # type: ignore[attr-defined]
-    assert len(taken.plan.uncaptured) < operations / 3  # type: ignore[attr-defined]
+    assert len(taken.plan.single) < operations / 3  # type: ignore[attr-defined]
     assert len(taken.plan.calls) == 1  # type: ignore[attr-defined]
 
 
 def test_a_graph_computes_what_its_calls_compute() -> None:
     graph, calls = (stepper(*training("cupy"), size=5) for _ in range(2))
-    calls.plan.calls, calls.short.calls = calls.plan.uncaptured, calls.short.uncaptured  # type: ignore[attr-defined]
+    calls.plan.calls, calls.short.calls = calls.plan.single, calls.short.single  # type: ignore[attr-defined]
     for order in (None, np.random.default_rng(0).permutation(23)):
         losses = []
         for taken in (graph, calls):
@@ -115,7 +115,7 @@ def test_a_graph_that_computes_something_else_is_not_used(monkeypatch: pytest.Mo
         calls, *update = self.calls.calls[:-2], self.calls.calls[-1]
         complete, self.calls = self.calls, Calls([*calls, *update], self.calls.commit, self.calls.count)
         capture(self)
-        self.uncaptured = complete
+        self.captured = complete
 
     expected = stepper(*training("cupy"), size=5)
     monkeypatch.setattr(CupyPlan, "capture", lose_a_call)
@@ -265,11 +265,11 @@ def test_wherever_a_step_is_interrupted_model_and_state_belong_together(how: str
     after.run(0, 1)
     states = [bits(before), bits(after)]
     assert states[0] != states[1]
-    calls = after.plan.calls if graph else after.plan.uncaptured  # type: ignore[attr-defined]
+    calls = after.plan.calls if graph else after.plan.single  # type: ignore[attr-defined]
     commit, error = calls.commit, KeyboardInterrupt if how == "Ctrl-C" else MemoryError
     for number in range(0, len(calls), 1 if graph else 5):
         taken: Any = stepper(*given, size=5)
-        mine = taken.plan.calls if graph else taken.plan.uncaptured
+        mine = taken.plan.calls if graph else taken.plan.single
         changed = list(mine.calls)
         if how == "Ctrl-C":
             changed.insert(number, (_thread.interrupt_main,))

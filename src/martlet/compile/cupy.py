@@ -63,7 +63,7 @@ class CupyStepper(Replay):
         if self.rest:
             self.short = CupyPlan(self.program(self.rest), self.carried, self.memory, samples=self.arrays)
             kept = self._prepared(self.short, self.whole) or kept
-        calls, operations = len(self._calls(self.plan)), self.plan.program.cost.operations
+        calls, operations = len(self.plan.single), self.plan.program.cost.operations
         self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of CuPy"
         self.words += f", one by one: {kept}" if kept else ", in one CUDA graph"
         self.shuffle(None)
@@ -82,9 +82,6 @@ class CupyStepper(Replay):
         after, loss = sums(changing), float(self.epoch.losses[number])
         self.memory.restore()
         return [*(b - a for a, b in zip(before, after, strict=True)), loss]
-
-    def _calls(self, plan: CupyPlan) -> Calls:
-        return getattr(plan, "uncaptured", plan.calls)
 
     def shuffle(self, order: Any) -> None:
         self.epoch.order[...] = cupy.arange(self.count) if order is None else cupy.asarray(order)

@@ -97,15 +97,17 @@ class CupyLowering(LoweringElsewhere):
 
 
 class CupyPlan(PlanElsewhere):
-    """A plan of CuPy's calls.
-
-    uncaptured: the calls of which a graph was made.
-    """
+    """A plan of CuPy's calls.  single: all of them, one by one, also where ``calls`` is a graph of them."""
 
     lowering = CupyLowering
     scripts = False
     held: Sequence[Any] = ()  # memory that the graph writes to
-    uncaptured: Calls
+
+    @property
+    def single(self) -> Calls:
+        return self.captured or self.calls
+
+    captured: Calls | None = None  # of which a graph was made
 
     def _arranged(self, nodes: list[Node], kept: Iterable[Node]) -> list[Node]:
         return arranged(nodes, set(kept), can_be_fused)
@@ -133,7 +135,7 @@ class CupyPlan(PlanElsewhere):
             return f"they cannot be captured: {reason_of(error)}"
         if np.allclose(outcome(), expected, rtol=0.05, atol=0.0, equal_nan=True):
             return ""
-        self.calls = self.uncaptured
+        self.calls, self.captured = self.single, None
         return "as a graph they compute something else"
 
     def capture(self) -> None:
@@ -153,7 +155,7 @@ class CupyPlan(PlanElsewhere):
                     function(*arguments)
             finally:
                 graph = stream.end_capture()
-        self.held, self.uncaptured = held, self.calls
+        self.held, self.captured = held, self.calls
         self.calls = Calls([(graph.launch,)], 0, self.state.count)
 
 
