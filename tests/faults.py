@@ -761,7 +761,7 @@ FAULTS = [
           "type(one) is float and one == 1.0 and isinstance(x, Node)",
           "test_rewrite.py -k not_the_same"),
     Fault("a product of two equal arrays is one with itself", "compile/rewrite.py",
-          "        operands = _apart(node, operands)\n", "", "test_plan_hazards.py -k with_itself"),
+          "        operands = _apart(node, operands)\n", "", "test_plan_hazards.py -k stay_two"),
     Fault("a copy of a view has its gaps", "compile/rewrite.py",
           "return Node(\"copy\", (node,), {}, like(spec.shape, spec.dtype, [spec]), node.place)",
           "return Node(\"copy\", (node,), {}, spec, node.place)",

@@ -20,7 +20,7 @@ from martlet.compile.plan import Plan
 from martlet.compile.program import Node
 from martlet.compile.recording import NotRecordable, record
 from martlet.compile.replay import carried_of
-from martlet.compile.rewrite import reachable
+from martlet.compile.rewrite import memory_of, reachable, share
 from martlet.compile.state import State
 from martlet.tree import take_apart
 
@@ -120,6 +120,20 @@ def test_a_product_of_equal_arrays_is_not_one_with_itself(size: int) -> None:
         return p * 0.5, (x + 1.0).T @ (x + 1.0), y.T @ y, (x - 2.0) @ (x - 2.0).T, y @ y.T
 
     check(step, A, x)
+
+
+def test_equal_arrays_stay_two_where_they_are_multiplied_with_each_other() -> None:
+    """On some processors BLAS has the same digits either way, so the operands themselves are looked at."""
+
+    def step(x: Any) -> Any:
+        y = x + 1.0
+        return (x + 1.0).T @ (x + 1.0), y.T @ y
+
+    program = record(step, np.ones((3, 4)))
+    shared = share(program.nodes)
+    products = [shared[node] for node in program.outputs]
+    one = [memory_of(node.operands[0]) is memory_of(node.operands[1]) for node in products]
+    assert one == [False, True]
 
 
 @pytest.mark.parametrize("size", [4, 40, 130])
