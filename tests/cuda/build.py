@@ -126,6 +126,7 @@ def environment(home: Path = HOME) -> dict[str, str]:
         "CUDA_ON_CPU_HOME": str(home),
         "CUDA_ON_CPU_HEADER": str(HERE.resolve() / "kernel.h"),
         "CUPY_CACHE_DIR": str(home / "cache"),
+        "CUPY_CACHE_SAVE_CUDA_SOURCE": "1",  # for compile_for_gpu.py
         "CUPY_ACCELERATORS": "",  # CUB's kernels are machine code of a GPU's
     }
 
