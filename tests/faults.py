@@ -682,7 +682,7 @@ FAULTS = [
     Fault("the largest of a row is at least 0", "compile/kernel_text.py",
           '"max": ("", ', '"max": ("0", ', "test_compile_cupy.py --backend cupy -k rows_of_each_form"),
     Fault("in a kernel of rows a row that all share is a column", "compile/kernel_text.py",
-          'return "[j]" if shape[0] > 1 else "[0]"', 'return "[i]" if shape[0] > 1 else "[0]"',
+          'return f"[{j}]" if shape[0] > 1 else "[0]"', 'return "[i]" if shape[0] > 1 else "[0]"',
           "test_compile_cupy.py --backend cupy -k rows_of_each_form"),
     Fault("a matrix that lies by columns is multiplied as if by rows", "compile/cupy_calls.py",
           "*(int(right[0]), int(left[0]), n, m, k,", "*(0, int(left[0]), n, m, k,",

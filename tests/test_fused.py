@@ -105,6 +105,20 @@ def test_softmax_and_its_loss_are_one_kernel_of_rows() -> None:
     assert sorted(rest) == ["arange", "matmul", "sum"]
 
 
+def test_a_sum_in_half_precision_is_added_up_in_float_and_rounded_once() -> None:
+    def step(x: Any) -> Any:
+        xp = mt.namespace(x)
+        return x - xp.sum(x, axis=1, keepdims=True)
+
+    (group,) = groups_of(record(step, np.ones((5, 3), "float16")))
+    lines = text_of(group).body.splitlines()
+    assert lines[:3] == [
+        "float along_t0 = 0;",
+        "for (int j = 0; j < 3; ++j) along_t0 = along_t0 + (float)(in0[i * 3 + j]);",
+        "const float16 t0 = (float16)(along_t0);",
+    ]
+
+
 def test_long_rows_are_not_one_threads() -> None:
     def step(x: Any) -> Any:
         xp = mt.namespace(x)

@@ -129,11 +129,12 @@ class Writer:
         (row,) = node.parents
         sums = "float" if kind == "float16" else kind
         first, further = ALONG[node.name]
-        begin = first or f"({sums})({self._operand(row, row).replace('[j]', '[0]').replace('+ j]', '+ 0]')})"
-        number = f"({sums})({self._operand(row, row)})"
+        so_far, number = f"along_{name}", f"({sums})({self._operand(row, row)})"
+        begin = first or f"({sums})({self._operand(row, row, j='0')})"
         return [
-            f"{sums} {name} = {begin};",
-            self._loop(row, f"{name} = {further.format(name, number)};", start=0 if first else 1),
+            f"{sums} {so_far} = {begin};",
+            self._loop(row, f"{so_far} = {further.format(so_far, number)};", start=0 if first else 1),
+            f"const {kind} {name} = ({kind})({so_far});",
         ]
 
     def _loop(self, node: Node, line: str, start: int = 0) -> str:
@@ -145,9 +146,9 @@ class Writer:
         """How many numbers of it a thread computes."""
         return node.spec.shape[1] if self.by_rows and len(node.spec.shape) == 2 else 1
 
-    def _own(self, node: Node) -> str:
+    def _own(self, node: Node, j: str = "j") -> str:
         """A number that was computed in this kernel."""
-        return self.called[node] + ("[j]" if self._length(node) > 1 else "")
+        return self.called[node] + (f"[{j}]" if self._length(node) > 1 else "")
 
     def _place(self, node: Node) -> str:
         """Where a number of an array of this form lies, in a kernel of rows."""
@@ -155,17 +156,17 @@ class Writer:
             return ""
         return f"[i * {self._length(node)} + j]" if self._length(node) > 1 else "[i]"
 
-    def _operand(self, node: Node, operand: Any, dtype: np.dtype | None = None) -> str:
-        """A number of an operand: one that was computed, one of an array, or one of Python's."""
+    def _operand(self, node: Node, operand: Any, dtype: np.dtype | None = None, j: str = "j") -> str:
+        """A number of an operand, in column j: one that was computed, one of an array, or one of Python's."""
         if not isinstance(operand, Node):
             assert dtype is not None
             return self._argument(dtype.type(operand), dtype, (type(operand), repr(operand), dtype), "")
         if operand in self.called and operand in self.group.members:
-            return self._own(operand)
+            return self._own(operand, j)
         raw = "raw " if self.by_rows else ""
-        return self._argument(operand, operand.spec.dtype, operand, raw) + self._seen(node, operand)
+        return self._argument(operand, operand.spec.dtype, operand, raw) + self._seen(node, operand, j)
 
-    def _seen(self, node: Node, operand: Node) -> str:
+    def _seen(self, node: Node, operand: Node, j: str) -> str:
         """Which number of an array an operation reads that computes a number (i), or (i, j), of its own."""
         if not self.by_rows:
             return ""
@@ -173,9 +174,9 @@ class Writer:
         if operand.spec.size == 1 and own[0] != 1:
             return "[0]"
         if len(shape) == 1 and len(own) == 2 and node.family == ELEMENTWISE:
-            return "[j]" if shape[0] > 1 else "[0]"
+            return f"[{j}]" if shape[0] > 1 else "[0]"
         if len(shape) == 2 and shape[1] > 1:
-            return f"[i * {shape[1]} + j]" if shape[0] == own[0] else "[j]"
+            return f"[i * {shape[1]} + {j}]" if shape[0] == own[0] else f"[{j}]"
         return "[i]" if shape else "[0]"
 
     def _argument(self, value: Any, dtype: np.dtype, key: Any, raw: str) -> str:
