@@ -296,7 +296,9 @@ def test_ctrl_c_within_any_call_is_noticed_before_or_after_the_step(name: str) -
     assert all(seen[whole.commit - len(whole) :])
 
 
-def run_for_ever(planned: Planned) -> None:
+def run_until_ctrl_c(planned: Planned, delay: float) -> None:
+    """Steps without end, and a Ctrl-C after so many seconds, which does not come before somebody waits for it."""
+    signal.setitimer(signal.ITIMER_REAL, delay)
     while True:
         planned.plan.run()
 
@@ -307,9 +309,8 @@ def interrupt_often(planned: Planned, look: Callable[[], None] = lambda: None) -
     signal.signal(signal.SIGALRM, signal.default_int_handler)
     try:
         for delay in np.linspace(0.0002, 0.004, 12):
-            signal.setitimer(signal.ITIMER_REAL, float(delay))
             with pytest.raises(KeyboardInterrupt):
-                run_for_ever(planned)
+                run_until_ctrl_c(planned, float(delay))
             look()
     finally:
         signal.setitimer(signal.ITIMER_REAL, 0)
