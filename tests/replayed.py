@@ -7,9 +7,10 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from cases import affine, batch_norm, standardize
+from cases import network as catalogue
 
 import martlet as mt
+from martlet.backend import library_of
 from martlet.compile.recording import Program, record
 from martlet.tree import take_apart
 
@@ -135,21 +136,13 @@ def laid_like(x: Any, y: np.ndarray) -> Any:
     if not y.flags.f_contiguous or y.flags.c_contiguous:
         return x
     turned = mt.namespace(x).permute_dims(x, tuple(range(x.ndim))[::-1])
-    return mt.namespace(x).permute_dims(mt.backend.library_of(x).row_by_row(turned), tuple(range(x.ndim))[::-1])
+    return mt.namespace(x).permute_dims(library_of(x).row_by_row(turned), tuple(range(x.ndim))[::-1])
 
 
 def network(rng: np.random.Generator) -> mt.Layer:
     """Statistics, noise, and no bias before BatchNorm: its slope is nothing but rounding errors."""
-    return mt.Sequential(
-        standardize(rng, 3),
-        mt.MatMul(rng.standard_normal((3, 4))),
-        batch_norm(rng, 4),
-        mt.GELU(),
-        mt.Dropout.init(0.3, rng),
-        mt.Freeze(mt.Sequential(affine(rng, 4, 4), mt.Dropout.init(0.3, rng))),
-        mt.LayerNorm(*rng.standard_normal((2, 4))),
-        affine(rng, 4, 2),
-    )
+    standardize, affine, *rest = catalogue(rng)
+    return mt.Sequential(standardize, mt.MatMul(affine.W), *rest)
 
 
 def training(

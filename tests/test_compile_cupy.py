@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 from conftest import why_not
-from replayed import on, training
+from replayed import Replayed, on, side_by_side, training
 from test_neighbour import nothing_is_read_on
 
 import martlet as mt
@@ -59,8 +59,6 @@ def test_fused_or_not_every_bit_is_the_same() -> None:
     def step(x: Any, model: Any) -> Any:
         y, cache = model.forward(x)
         return x - 0.1 * model.backward(cache, y)[0]
-
-    from replayed import Replayed
 
     x = on("cupy", rng.standard_normal((7, 3)), "float32")
     model = model.to("cupy", dtype="float32")
@@ -207,8 +205,6 @@ def test_parts_of_a_wider_matrix_are_multiplied_where_they_lie() -> None:
 
 
 def test_the_sum_of_many_rows_is_a_product_with_ones() -> None:
-    from replayed import side_by_side
-
     x = on("cupy", np.random.default_rng(0).standard_normal((600, 5)))
 
     def step(x: Any) -> Any:
@@ -221,8 +217,6 @@ def test_the_sum_of_many_rows_is_a_product_with_ones() -> None:
 
 def test_rows_of_each_form_are_told_apart() -> None:
     """Five by five, so that nothing but its form tells a row that all share from a column of numbers."""
-    from replayed import side_by_side
-
     rng = np.random.default_rng(0)
     x, column = on("cupy", (rng.standard_normal((5, 5)), rng.standard_normal((5, 1))))
     row, other = on("cupy", tuple(rng.standard_normal((2, 5))))

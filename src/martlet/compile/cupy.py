@@ -63,9 +63,8 @@ class CupyStepper(Replay):
         if self.rest:
             self.short = CupyPlan(self.program(self.rest), self.carried, self.memory, samples=self.arrays)
             kept = self._prepared(self.short, self.whole) or kept
-        calls, operations = len(self.plan.single), self.plan.program.cost.operations
-        self.words = f"compiled: {operations} operations recorded, replayed as {calls} calls of CuPy"
-        self.words += f", one by one: {kept}" if kept else ", in one CUDA graph"
+        together = f"one by one: {kept}" if kept else "in one CUDA graph"
+        self.words = f"{self.told(self.plan, self.plan.single, 'CuPy')}, {together}"
         self.shuffle(None)
 
     def _prepared(self, plan: CupyPlan, number: int) -> str:

@@ -19,6 +19,7 @@ from martlet.compile.elsewhere import LoweringElsewhere, PlanElsewhere, StateEls
 from martlet.compile.fused import Group, arranged
 from martlet.compile.kernel_text import can_be_fused
 from martlet.compile.layout import Spec
+from martlet.compile.lower import Call
 from martlet.compile.node import Node
 from martlet.compile.standard import eager
 
@@ -71,22 +72,11 @@ class CupyLowering(LoweringElsewhere):
     def _elementwise(self, node: Node) -> None:
         self._copied(node, self._new(node))
 
-    def _reduction(self, node: Node) -> None:
-        out = self._new(node)
-        call = reduction(node, self.arrays[node.parents[0]], out, self.place.blas)
-        if call is None:
-            self._copied(node, out)
-        else:
-            self.call(*call)
+    def reduction(self, node: Node, x: cupy.ndarray, out: cupy.ndarray) -> Call | None:
+        return reduction(node, x, out, self.place.blas)
 
-    def _product(self, node: Node) -> None:
-        out = self._new(node)
-        a, b = (self.arrays[parent] for parent in node.parents)
-        call = product(a, b, out, self.place.blas) if node.name == "matmul" else None
-        if call is None:
-            self._copied(node, out)
-        else:
-            self.call(*call)
+    def matmul(self, a: cupy.ndarray, b: cupy.ndarray, out: cupy.ndarray) -> Call | None:
+        return product(a, b, out, self.place.blas)
 
     def _other(self, node: Node) -> None:
         out = self._new(node)

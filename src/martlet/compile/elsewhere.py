@@ -12,7 +12,7 @@ from typing import Any
 from martlet.compile.calls import Calls
 from martlet.compile.flat import PACK, Block
 from martlet.compile.layout import Spec, new
-from martlet.compile.lower import Lowering
+from martlet.compile.lower import Call, Lowering
 from martlet.compile.node import Node
 from martlet.compile.ops import ELEMENTWISE, SOURCE, VIEW
 from martlet.compile.plan import Plan
@@ -64,6 +64,29 @@ class LoweringElsewhere(Lowering):
                 self.into(node, [source], out)
         else:
             self._place(node, seen, self.root(parent))
+
+    def matmul(self, a: Any, b: Any, out: Any) -> Call | None:
+        """The call of a product that is written where it is told to; None where the library has none."""
+        raise NotImplementedError
+
+    def reduction(self, node: Node, x: Any, out: Any) -> Call | None:
+        """The call of an operation over axes that is written where it is told to; None where there is none."""
+        raise NotImplementedError
+
+    def _product(self, node: Node) -> None:
+        out = self._new(node)
+        a, b = (self.arrays[parent] for parent in node.parents)
+        self._called(node, out, self.matmul(a, b, out) if node.name == "matmul" else None)
+
+    def _reduction(self, node: Node) -> None:
+        out = self._new(node)
+        self._called(node, out, self.reduction(node, self.arrays[node.parents[0]], out))
+
+    def _called(self, node: Node, out: Any, call: Call | None) -> None:
+        if call is None:
+            self._copied(node, out)
+        else:
+            self.call(*call)
 
     def _copied(self, node: Node, out: Any) -> None:
         self.into(node, [self.arrays[o] if isinstance(o, Node) else o for o in node.operands], out)

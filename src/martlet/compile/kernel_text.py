@@ -99,13 +99,14 @@ class Writer:
         self.group, self.by_rows = group, group.rows is not None
         self.arguments: list[Any] = []
         self.inputs: list[str] = []
-        self.called: dict[Any, str] = {}
+        self.called: dict[Any, str] = {}  # what is given, by array or number
+        self.computed: dict[Node, str] = {}
 
     def text(self) -> Text:
         lines: list[str] = []
         for i, node in enumerate(self.group.members):
             lines += self._lines(node, f"t{i}")
-            self.called[node] = f"t{i}"
+            self.computed[node] = f"t{i}"
         raw = "raw " if self.by_rows else ""
         results = self.group.results
         outputs = [f"{raw}{node.spec.dtype.name} out{i}" for i, node in enumerate(results)]
@@ -148,7 +149,7 @@ class Writer:
 
     def _own(self, node: Node, j: str = "j") -> str:
         """A number that was computed in this kernel."""
-        return self.called[node] + (f"[{j}]" if self._length(node) > 1 else "")
+        return self.computed[node] + (f"[{j}]" if self._length(node) > 1 else "")
 
     def _place(self, node: Node) -> str:
         """Where a number of an array of this form lies, in a kernel of rows."""
@@ -161,7 +162,7 @@ class Writer:
         if not isinstance(operand, Node):
             assert dtype is not None
             return self._argument(dtype.type(operand), dtype, (type(operand), repr(operand), dtype), "")
-        if operand in self.called and operand in self.group.members:
+        if operand in self.computed:
             return self._own(operand, j)
         raw = "raw " if self.by_rows else ""
         return self._argument(operand, operand.spec.dtype, operand, raw) + self._seen(node, operand, j)

@@ -52,7 +52,7 @@ class NumpyStepper(Replay):
         self.plan, words = self._plan(self.size, tables=True)
         self.short = self._plan(self.rest, tables=False)[0] if self.rest else None
         self.shuffle(None)
-        self.words = f"{self.told(self.plan, 'NumPy')}; {words}"
+        self.words = f"{self.told(self.plan, self.plan.calls, 'NumPy')}; {words}"
 
     def _plan(self, rows: int, *, tables: bool) -> tuple[Plan, str]:
         settings = self.choices | {"samples": self.arrays, "tables": tables}

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 from martlet.backend import Array
+from martlet.compile.calls import Calls
 from martlet.compile.eager import Stepper
 from martlet.compile.program import Program
 from martlet.compile.recording import record
@@ -40,10 +41,10 @@ class Replay(Stepper):
         return record(train_step, model, loss, optimizer, state, *(a[:rows] for a in self.arrays))
 
     @staticmethod
-    def told(plan: Any, library: str) -> str:
+    def told(plan: Any, calls: Calls, library: str) -> str:
         """What was made of a step, in words."""
         operations = plan.program.cost.operations
-        return f"compiled: {operations} operations recorded, replayed as {len(plan.calls)} calls of {library}"
+        return f"compiled: {operations} operations recorded, replayed as {len(calls)} calls of {library}"
 
     def read(self) -> tuple[Any, Any]:
         model, _, _, state = self.given

@@ -55,7 +55,7 @@ class TorchStepper(Replay):
             self.plan = self._plan(self.size)
             self.short = self._plan(self.rest) if self.rest else None
         self.shuffle(None)
-        self.words = self.told(self.plan, "PyTorch")
+        self.words = self.told(self.plan, self.plan.calls, "PyTorch")
 
     def _plan(self, rows: int) -> TorchPlan:
         plan = TorchPlan(self.program(rows), self.carried, self.memory, samples=self.arrays)

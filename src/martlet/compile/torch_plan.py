@@ -10,6 +10,7 @@ import torch
 
 from martlet.compile.elsewhere import LoweringElsewhere, PlanElsewhere
 from martlet.compile.layout import Spec
+from martlet.compile.lower import Call
 from martlet.compile.node import Node
 from martlet.compile.standard import eager
 from martlet.compile.torch_calls import (
@@ -65,23 +66,12 @@ class TorchLowering(LoweringElsewhere):
         swaps = node.name in ("add", "multiply") and not isinstance(node.operands[0], Node)
         return found[::-1] if swaps else found
 
-    def _reduction(self, node: Node) -> None:
-        (x,) = node.parents
-        array, out, dtype = self.arrays[x], self._new(node), node.settings.get("dtype")
-        call = reduction(node, array, out, None if dtype is None else self.place.dtype(dtype))
-        if call is None:
-            self._copied(node, out)
-        else:
-            self.call(*call)
+    def reduction(self, node: Node, x: torch.Tensor, out: torch.Tensor) -> Call | None:
+        dtype = node.settings.get("dtype")
+        return reduction(node, x, out, None if dtype is None else self.place.dtype(dtype))
 
-    def _product(self, node: Node) -> None:
-        out = self._new(node)
-        if node.name != "matmul":
-            self._copied(node, out)
-            return
-        a, b = (self.arrays[parent] for parent in node.parents)
-        function = torch.mm if a.ndim == b.ndim == 2 else torch.matmul
-        self.call(functools.partial(function, out=out), a, b)
+    def matmul(self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Call | None:
+        return functools.partial(torch.mm if a.ndim == b.ndim == 2 else torch.matmul, out=out), a, b
 
     def _other(self, node: Node) -> None:
         arrays, out = [self.arrays[parent] for parent in node.parents], self._new(node)
