@@ -31,6 +31,29 @@ def test_floats_of_no_dtype_are_not_compiled(name: str) -> None:
         Replayed(lambda *given: function(mt.namespace(given[0]), *given), *given, carried=[])
 
 
+def mixed(x: Any) -> tuple[Any, Any]:
+    """x in another dtype and x: NumPy joins int64 and float32 to float64, and PyTorch to float32."""
+    return mt.namespace(x).astype(x, mt.namespace(x).int64), x
+
+
+@pytest.mark.parametrize(
+    ("function", "reason"),
+    [
+        (lambda x: mixed(x)[0] @ x, "int64 @ .*float32: PyTorch multiplies arrays of one dtype"),
+        (lambda x: mt.namespace(x).concat(mixed(x)), "concat gives .*float64 on NumPy and another dtype on PyTorch"),
+        (lambda x: mt.namespace(x).tensordot(*mixed(x)), "tensordot gives .*float64 on NumPy"),
+        (lambda x: mixed(x)[0] * x, "multiply gives .*float64 on NumPy"),
+    ],
+    ids=["matmul", "concat", "tensordot", "multiply"],
+)
+def test_two_dtypes_that_pytorch_joins_to_another_one_are_not_compiled(
+    function: Callable[[Any], Any], reason: str
+) -> None:
+    x = on("torch", np.ones((3, 3)), "float32")
+    with pytest.raises(CannotCompile, match=reason):
+        Replayed(function, x, carried=[])
+
+
 def test_what_is_read_is_open_to_autograd() -> None:
     taken = stepper(*training("torch"), size=5)
     taken.run(0, 3)

@@ -20,6 +20,7 @@ from test_record_forms import CALLS
 import martlet as mt
 from martlet.compile import CannotCompile, stepper
 from martlet.compile.node import Node
+from martlet.compile.ops import PRODUCT, REDUCTION
 from martlet.compile.recording import Program, record
 from martlet.compile.replay import carried_of
 from martlet.compile.standard import eager
@@ -126,6 +127,19 @@ def test_every_operation_is_that_of_the_eager_text(name: str, there: str) -> Non
     assert compared >= 2
 
 
+SIDES = [((5,), (5,)), ((1,), (1, 1)), ((5,), (5, 3)), ((3, 5), (5,)), ((2, 3, 5), (5,)), ((5,), (2, 5, 3)),
+         ((2, 3, 5), (5, 4)), ((3, 5), (2, 5, 4)), ((2, 3, 5), (2, 5, 4))]  # fmt: skip
+
+
+@pytest.mark.parametrize(("a", "b"), SIDES, ids=str)
+def test_a_product_of_any_number_of_axes_is_that_of_the_eager_text(
+    a: tuple[int, ...], b: tuple[int, ...], there: str
+) -> None:
+    rng = np.random.default_rng(4)
+    sides = on(there, (rng.standard_normal(a), rng.standard_normal(b)), "float64")
+    side_by_side(lambda a, b: a @ b, *sides, carried=[])
+
+
 def one_by_one(name: str, program: Program, arrays: list[Any]) -> list[Any]:
     """The results of a program, each operation in memory of its own, by the functions of the eager text."""
     place, found = place_of(name, arrays), dict(zip(program.inputs, arrays, strict=True))
@@ -143,6 +157,12 @@ def one_by_one(name: str, program: Program, arrays: list[Any]) -> list[Any]:
             function = own if node.name == "copy" else eager(node.name, first, settings)
             found[node] = own(function(*operands), copy=True)
     return [found[node] for node in program.outputs]
+
+
+def adds_up_roughly(node: Node) -> bool:
+    """Whether its digits depend on how a library orders a sum, and are so few that a program may make much of that."""
+    adds = node.family in (PRODUCT, REDUCTION) or node.name == "cumulative_sum"
+    return adds and node.spec.dtype in (np.float16, np.float32)
 
 
 word = st.integers(0, 2**31 - 1)
@@ -168,6 +188,7 @@ def test_no_result_of_a_drawn_program_is_overwritten_while_it_is_read(there: str
         except (CannotCompile, ValueError):  # another dtype, or a step backwards
             hypothesis.reject()
         program = record(written, *arrays)
+        hypothesis.assume(not any(adds_up_roughly(node) for node in program.needed))
         for _ in range(3):
             with entered(there):
                 expected = one_by_one(there, program, arrays)
@@ -175,7 +196,7 @@ def test_no_result_of_a_drawn_program_is_overwritten_while_it_is_read(there: str
             for got, wanted in zip([*replayed.state_now(), *found], expected, strict=True):
                 assert got.dtype == wanted.dtype
                 np.testing.assert_allclose(mt.to_numpy(got), mt.to_numpy(wanted), rtol=1e-9, atol=1e-9)
-            arrays = [*expected[:states], *arrays[states:]]
+            arrays = [*replayed.state_now(), *arrays[states:]]
 
     law()
 

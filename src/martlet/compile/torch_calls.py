@@ -114,11 +114,21 @@ def check_dtype(node: Node, function: Function, operands: list[Any], wanted: tor
     """Raises CannotCompile where PyTorch's result is of another dtype than the record says."""
     arrays = [o for o in node.operands if isinstance(o, Node)]
     floats = [o for o in node.operands if type(o) is float]
-    small = [torch.ones([1] * o.ndim, dtype=o.dtype) if isinstance(o, torch.Tensor) else o for o in operands]
-    found = function(*small).dtype
+    found = function(*[o.to("meta") if isinstance(o, torch.Tensor) else o for o in operands]).dtype
     no_float = floats and wanted.is_floating_point and all(o.spec.dtype.kind != "f" for o in arrays)
     if found != wanted or no_float:
         raise CannotCompile(f"{node.name} gives {wanted} on NumPy and another dtype on PyTorch, in {node.place}")
+
+
+def product(a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> tuple[Any, ...]:
+    """The call out = a @ b."""
+    if not a.dtype == b.dtype == out.dtype:
+        raise CannotCompile(f"{a.dtype} @ {b.dtype}: PyTorch multiplies arrays of one dtype")
+    if (a.ndim, b.ndim) == (1, 2):  # for which torch.matmul would give ``out`` another form and take it back
+        a, b = b.mT, a
+    functions: dict[tuple[int, int], Function] = {(2, 2): torch.mm, (2, 1): torch.mv}
+    function = functions.get((a.ndim, b.ndim), torch.matmul)
+    return functools.partial(function, out=out), a, b
 
 
 def reduction(node: Node, x: torch.Tensor, out: torch.Tensor, dtype: torch.dtype | None) -> tuple[Any, ...] | None:

@@ -18,6 +18,7 @@ from martlet.compile.torch_calls import (
     check_dtype,
     elementwise,
     into,
+    product,
     reduction,
     rows,
     same,
@@ -71,7 +72,7 @@ class TorchLowering(LoweringElsewhere):
         return reduction(node, x, out, None if dtype is None else self.place.dtype(dtype))
 
     def matmul(self, a: torch.Tensor, b: torch.Tensor, out: torch.Tensor) -> Call | None:
-        return functools.partial(torch.mm if a.ndim == b.ndim == 2 else torch.matmul, out=out), a, b
+        return product(a, b, out)
 
     def _other(self, node: Node) -> None:
         arrays, out = [self.arrays[parent] for parent in node.parents], self._new(node)
@@ -90,7 +91,9 @@ class TorchLowering(LoweringElsewhere):
             key: self.place.dtype(value) if key == "dtype" and value is not None else value
             for key, value in node.settings.items()
         }
-        self.call(into, eager(node.name, first, settings), operands, out)
+        function = eager(node.name, first, settings)
+        check_dtype(node, function, operands, out.dtype)
+        self.call(into, function, operands, out)
 
 
 class TorchPlan(PlanElsewhere):
