@@ -97,6 +97,33 @@ class Residual(mt.Layer):
         return Residual(self.f.observe(cache))
 
 
+class Folded(mt.Layer):
+    """The same layer for both halves of each row, which stand as rows of their own below each other meanwhile."""
+
+    f: mt.Layer
+
+    def forward(self, x):
+        y, cache = self.f.forward(halves(x))
+        return doubles(y), cache
+
+    def backward(self, cache, dout):
+        dx, grad = self.f.backward(cache, halves(dout))
+        return doubles(dx), self.gradient(f=grad)
+
+    def observe(self, cache):
+        return Folded(self.f.observe(cache))
+
+
+def halves(x: mt.Array) -> mt.Array:
+    """(N, 2 k) as (2 N, k)."""
+    return mt.namespace(x).reshape(x, (2 * x.shape[0], x.shape[1] // 2))
+
+
+def doubles(x: mt.Array) -> mt.Array:
+    """(2 N, k) as (N, 2 k)."""
+    return mt.namespace(x).reshape(x, (x.shape[0] // 2, 2 * x.shape[1]))
+
+
 class Centred(mt.Layer):
     """y = x - mean, with a kept array that observes its batches: a moving mean."""
 
@@ -225,6 +252,12 @@ LAYERS = [
     ),
     LayerCase("a residual block", residual_block, normal(5, 3)),
     LayerCase("tied weights", lambda rng: Tied(rng.standard_normal((3, 4))), normal(5, 3), checks_dout=False),
+    LayerCase(
+        "rows that are halved",
+        lambda rng: mt.Sequential(affine(rng, 3, 4), Folded(mt.Sequential(affine(rng, 2, 3), mt.Tanh()))),
+        normal(5, 3),
+        checks_dout=False,
+    ),
     LayerCase("a layer in a field", lambda rng: Residual(affine(rng, 3, 3)), normal(5, 3)),
     LayerCase(
         "a kept array", lambda rng: mt.Sequential(Centred(rng.standard_normal(3)), affine(rng, 3, 2)), normal(5, 3)

@@ -664,6 +664,8 @@ FAULTS = [
     Fault("a product with a vector is written where PyTorch takes another form", "compile/torch_calls.py",
           "if (a.ndim, b.ndim) == (1, 2):", "if False:",
           "test_replayed.py --backend torch -k any_number_of_axes"),
+    Fault("a reshape is written to a copy of where it is to lie", "compile/lower.py",
+          "if out.size == 0 or np.may_share_memory(turned, out):", "if True:", "test_fast.py -k halved"),
     Fault("rows by their numbers on PyTorch know no -1", "compile/torch_calls.py",
           "with contextlib.suppress(IndexError):", "with contextlib.nullcontext():",
           "test_replayed.py --backend torch -k rows"),

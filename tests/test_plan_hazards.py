@@ -156,6 +156,18 @@ def test_a_copying_reshape_is_copied_row_by_row_in_each_step() -> None:
     check(step, A, B)
 
 
+@pytest.mark.parametrize("exact", [True, False])
+@pytest.mark.parametrize("order", ["C", "F"])
+def test_a_reshape_that_is_to_lie_by_columns_is_written_there(order: Any, exact: bool) -> None:
+    """What is written through ``out.reshape`` is lost where that is a copy of ``out``."""
+
+    def step(p: Any, x: Any) -> Any:
+        return ns(x).reshape(x, (9, 4)), ns(x).reshape(x + 1.0, (18, 2)) * 2.0
+
+    p, x = np.ones((9, 4), order="F"), np.array(np.arange(36.0).reshape(4, 9), order=order)
+    side_by_side(step, p, x, carried=[(0, 0, "model", "0")], exact=exact)
+
+
 # --------------------------------------------------------------------------- what becomes of the state
 
 

@@ -201,6 +201,17 @@ def test_no_result_of_a_drawn_program_is_overwritten_while_it_is_read(there: str
     law()
 
 
+@pytest.mark.parametrize("read", [False, True], ids=["only written", "read too"])
+def test_a_state_that_lies_by_columns_becomes_a_reshape(read: bool, there: str) -> None:
+    a, x = np.asfortranarray(np.ones((9, 4))), np.random.default_rng(3).standard_normal((4, 9))
+    state, data = (laid_like(mt.Backend(there).asarray(y), y) for y in (a, x))
+
+    def step(a: Any, x: Any) -> Any:
+        return mt.namespace(x).reshape(x, (9, 4)), *([a * 2.0] if read else [])
+
+    side_by_side(step, state, data, carried=[(0, 0, "model", "0")], steps=3)
+
+
 def test_what_is_read_turned_is_not_overwritten(there: str) -> None:
     """A sum that is multiplied with itself transposed, and a state that is taken from itself transposed."""
     a, b, x = on(there, tuple(np.random.default_rng(3).standard_normal((3, 9, 9))), "float64")

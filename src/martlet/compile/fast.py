@@ -20,6 +20,7 @@ from martlet.compile.labels import PICK
 from martlet.compile.layout import Spec, by_columns
 from martlet.compile.lower import Lowering, array_in, buffer
 from martlet.compile.means import MEAN
+from martlet.compile.ops import VIEW
 from martlet.compile.program import Node
 
 SMALL = 4096  # numbers: up to here a call costs more than its arithmetic
@@ -56,8 +57,8 @@ class Fast(Lowering):
         super().__init__(nodes, targets=targets, **settings)
 
     def form(self, node: Node) -> Spec:
-        """Arrays of many rows and few columns lie column by column."""
-        return by_columns(node.spec)
+        """Arrays of many rows and few columns that are computed lie column by column."""
+        return node.spec if node.family == VIEW else by_columns(node.spec)
 
     def _ufunc(self, node: Node, operands: list[np.ndarray]) -> None:
         if node.name in ("maximum", "minimum"):

@@ -261,12 +261,20 @@ class Lowering:
             seen = source[(*key, ...) if isinstance(key, tuple) else (key, ...)]
         if node in self.targets or (seen.size and not np.may_share_memory(seen, source)):
             out = self._new(node)
-            if node.name == "reshape":  # read in the order of its rows, whatever the memory's
-                self.call(*self.copy(out.reshape(source.shape), source))
+            if node.name == "reshape":
+                self._reshaped(node, source, out)
             else:
                 self.call(*self.copy(out, seen))
         else:
             self._place(node, seen, self.root(parent))
+
+    def _reshaped(self, node: Node, source: np.ndarray, out: np.ndarray) -> None:
+        """A reshape that is copied: ``source`` in the order of its rows, whatever the memory's."""
+        turned = out.reshape(source.shape)
+        if out.size == 0 or np.may_share_memory(turned, out):
+            self.call(*self.copy(turned, source))
+        else:  # ``out`` does not lie row by row: this is a copy of it, and what is written there is lost
+            self._copied(node, out)
 
     def _elementwise(self, node: Node) -> None:
         if node.name == "where":
