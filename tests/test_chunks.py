@@ -14,10 +14,14 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import hypothesis
 import numpy as np
 import pytest
 from cases import CLASS_WEIGHT, LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, affine
 from conftest import take_apart
+from hypothesis import strategies as st
+from properties.programs import WHOLE, Written, numeric
+from properties.strategies import for_all, seeds
 
 import martlet as mt
 from martlet.compile.chunk import ChunkPlan
@@ -97,7 +101,7 @@ def network(rng: np.random.Generator) -> mt.Layer:
 
 # --------------------------------------------------------------------------------------- every row of the tables
 
-WHOLE = {  # and which of its operations is in the way
+LEFT_WHOLE = {  # and which of its operations is in the way
     "BatchNorm": "its sum over all samples is read by each of them again",
     "BatchNorm, images": "its sum over all samples is read by each of them again",
     "BatchNorm, one image": "its sum over all samples is read by each of them again",
@@ -124,8 +128,8 @@ def test_every_layer_is_cut_right_or_left_whole(case: LayerCase) -> None:
     rng = np.random.default_rng(3)
     layer, x = case.layer(rng), more(case.x(rng), rng)
     given = layer, mt.MeanSquaredError(), mt.Momentum(lr=0.1), x, rng.standard_normal(layer.forward(x)[0].shape)
-    if case.name in WHOLE:
-        with pytest.raises(NeedsWholeBatch, match=rf"\w+\)\.\w+ needs the whole batch: {WHOLE[case.name]}"):
+    if case.name in LEFT_WHOLE:
+        with pytest.raises(NeedsWholeBatch, match=rf"\w+\)\.\w+ needs the whole batch: {LEFT_WHOLE[case.name]}"):
             check(*given)
     else:
         check(*given)
@@ -156,6 +160,68 @@ def test_a_batch_smaller_than_a_chunk_is_one() -> None:
     x, t = rng.standard_normal((ROWS, 3)), rng.integers(0, 3, ROWS)
     for rows in (ROWS, 100):
         check(network(rng), mt.SoftmaxWithLoss(), mt.Adam(), x, t, rows=rows, threads=3)
+
+
+@for_all(
+    400,
+    words=st.lists(st.integers(0, 2**31 - 1), min_size=1, max_size=10),
+    sizes=st.tuples(st.integers(2, 14), st.integers(1, 4), st.integers(0, 2)),
+    form=st.integers(0, 5),
+    pick=st.integers(0, 63),
+    axis=st.integers(-1, 2),
+    labels=st.booleans(),
+    sampled=st.booleans(),
+    rows=st.integers(1, 6),
+    threads=st.integers(1, 2),
+    seed=seeds,
+)
+def test_a_drawn_step_on_whole_numbers_is_cut_right_or_left_whole(
+    words: list[int], sizes: tuple[int, int, int], form: int, pick: int, axis: int, labels: bool, sampled: bool,
+    rows: int, threads: int, seed: int,
+) -> None:  # fmt: skip
+    """Sums of whole numbers are exact in any order."""
+    rng, (count, columns, more) = np.random.default_rng(seed), sizes
+    batch = {
+        "x": rng.integers(0, 16, (count, columns, more) if more else (count, columns)).astype("float64"),
+        "t": rng.integers(0, 4, count),
+    }
+    shape = [(columns,), (columns, columns), (), (1, columns), (columns, 2), (count,)][form]
+    state, drawn = rng.integers(0, 16, shape).astype("float64"), Written(words, 0, (), [pick, 0], WHOLE)
+
+    def step(state: Any, x: Any, t: Any) -> Any:
+        xp = mt.namespace(x)
+        one, other = drawn(state, t, x) if labels else drawn(state, x)
+        total = xp.sum(numeric(one), axis=axis if 0 <= axis < one.ndim else None)
+        if total.shape != state.shape:
+            total = xp.sum(total)
+        return (state + xp.astype(total, np.float64)) % 16, xp.sum(numeric(other))
+
+    with np.errstate(all="ignore"):
+        program, memory = record(step, state, batch["x"], batch["t"]), State({"state": state})
+        data = [batch[node.settings["name"]] for node in program.inputs[1:]]
+        settings = {"rows": rows, "threads": threads, "samples": data if sampled else None}
+        try:
+            plan = ChunkPlan(program, [(0, 0, "model", "state")], memory, **settings)
+        except NeedsWholeBatch:
+            hypothesis.reject()
+        for number in range(3):
+            order = np.roll(np.arange(count), number)
+            if sampled:
+                plan.load(order)
+            for place, x in zip(plan.inputs, data, strict=not sampled):
+                place[...] = x[order]
+            plan.run()
+            state, value = step(state, *(batch[name][order] for name in ("x", "t")))
+            np.testing.assert_array_equal(memory.read()["state"], state)
+            np.testing.assert_array_equal(plan.outputs[0], value)
+
+
+def test_a_total_along_as_many_entries_as_there_are_samples_is_whole() -> None:
+    """It is no sample's own, though it looks as if each had an entry of it."""
+    x, t = np.arange(9.0).reshape(3, 3), np.arange(3.0)
+    program = record(lambda s, x, t: (s + t @ (x.T @ x), mt.namespace(t).sum(t)), np.ones(3), x, t)
+    with pytest.raises(NeedsWholeBatch, match="its matmul over all samples is read by each of them again"):
+        ChunkPlan(program, [(0, 0, "model", "s")], State({"s": np.ones(3)}), rows=2)
 
 
 def test_single_precision_differs_by_the_rounding_of_a_sum() -> None:

@@ -51,16 +51,16 @@ class Split:
             self.rows[node] = found.rows
 
     def _early(self, moving: set[Node]) -> list[Node]:
-        """The totals that rows read."""
+        """The totals that are read while rows are: by rows, or by another total."""
         behind = depends_on(self.nodes, set(self.totals))
-        read = set(reachable(self.rows))
+        read = set(reachable(parent for node in self.found for parent in node.parents))
         early = [total for total in self.totals if total in read]
         for total in early:
             path = reachable([total])
             dear = [n for n in path if n in moving or (n.family == PRODUCT and (n in self.rows or n in self.totals))]
             if dear or any(parent in behind for parent in total.parents):
                 after = depends_on(self.nodes, {total})
-                reader = next(node for node in self.nodes if node in after and node in self.rows)
+                reader = next(node for node in self.nodes if node in after and node in self.found and node is not total)
                 also = "" if reader.place == total.place else f" in {reader.place}"
                 refuse(total, f"its {total.name} over all samples is read by each of them again{also}")
         return early
