@@ -11,7 +11,7 @@ import textwrap
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import Any
 
 import hypothesis
@@ -20,6 +20,7 @@ import pytest
 from cases import CLASS_WEIGHT, LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, affine
 from conftest import take_apart
 from hypothesis import strategies as st
+from properties.networks import drawn_task, tasks
 from properties.programs import WHOLE, Written, numeric
 from properties.strategies import for_all, seeds
 
@@ -70,14 +71,17 @@ def eager(model: Any, loss: Any, optimizer: Any, *batch: np.ndarray, count: int 
     return [np.asarray(values), *take_apart((model, state))[0]]
 
 
-def check(model: Any, loss: Any, optimizer: Any, *batch: np.ndarray, rows: int = 2, **settings: Any) -> None:
+def check(
+    model: Any, loss: Any, optimizer: Any, *batch: np.ndarray,
+    rows: int = 2, rtol: float = 1e-12, atol: float = 1e-13, **settings: Any,
+) -> None:  # fmt: skip
     """Chunks train as the eager steps do, to the rounding of sums in another order."""
     with np.errstate(all="ignore"):
         found = Steps(model, loss, optimizer, *batch, rows=rows, **settings).run()
         wanted = eager(model, loss, optimizer, *batch)
     for a, b in zip(found, wanted, strict=True):
         assert a.dtype == b.dtype
-        np.testing.assert_allclose(a, b, rtol=1e-12, atol=1e-13 * (1.0 + np.max(np.abs(b), initial=0.0)))
+        np.testing.assert_allclose(a, b, rtol=rtol, atol=atol * (1.0 + np.max(np.abs(b), initial=0.0)))
 
 
 def more(x: np.ndarray, rng: np.random.Generator, count: int = ROWS) -> np.ndarray:
@@ -214,6 +218,15 @@ def test_a_drawn_step_on_whole_numbers_is_cut_right_or_left_whole(
             state, value = step(state, *(batch[name][order] for name in ("x", "t")))
             np.testing.assert_array_equal(memory.read()["state"], state)
             np.testing.assert_array_equal(plan.outputs[0], value)
+
+
+@for_all(60, rows=st.integers(2, 6), threads=st.integers(1, 2), **tasks)
+def test_a_drawn_network_is_cut_right_or_left_whole(
+    words: list[int], sizes: tuple[int, int, int], loss: int, weighted: bool, seed: int, rows: int, threads: int
+) -> None:
+    model, kind, batch = drawn_task(words, sizes, loss, weighted, np.random.default_rng(seed))
+    with suppress(NeedsWholeBatch):
+        check(model, kind, mt.SGD(lr=0.01), *batch, rows=rows, threads=threads, rtol=1e-7, atol=1e-9)
 
 
 def test_a_total_along_as_many_entries_as_there_are_samples_is_whole() -> None:

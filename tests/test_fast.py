@@ -10,6 +10,9 @@ import numpy as np
 import pytest
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, affine, network
 from conftest import assert_close
+from hypothesis import strategies as st
+from properties.networks import drawn_task, tasks
+from properties.strategies import for_all
 
 import martlet as mt
 from martlet.compile.numpy import NumpyStepper
@@ -108,6 +111,15 @@ def test_an_optimizer_trains_as_by_eager_steps(case: OptimizerCase) -> None:
     inner = mt.Sequential(affine(rng, 4, 4), mt.GELU(), mt.Dropout.init(0.3, rng))
     model = mt.Sequential(affine(rng, 3, 4), mt.Tanh(), mt.Freeze(affine(rng, 4, 4)), inner, affine(rng, 4, 2))
     check(model, mt.SoftmaxWithLoss(), case.optimizer(), (x, t), 6)
+
+
+@for_all(60, size=st.integers(2, 20), **tasks)
+def test_a_drawn_network_is_trained_as_by_eager_steps(
+    words: list[int], sizes: tuple[int, int, int], loss: int, weighted: bool, seed: int, size: int
+) -> None:
+    model, kind, batch = drawn_task(words, sizes, loss, weighted, np.random.default_rng(seed))
+    size += sizes[0] % size == 1  # of one sample there are no statistics
+    check(model, kind, mt.Momentum(lr=0.01), batch, size, rtol=1e-7, atol=1e-9)
 
 
 @pytest.mark.parametrize("dtype", ["float16", "float32"])

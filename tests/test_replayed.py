@@ -10,6 +10,7 @@ import pytest
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase
 from conftest import why_not
 from hypothesis import strategies as st
+from properties.networks import drawn_task, tasks
 from properties.programs import Written, drawn_arrays
 from properties.strategies import for_all, seeds
 from replayed import WIDTHS, Replayed, assert_near, entered, laid_like, network, on, place_of, side_by_side, training
@@ -197,6 +198,23 @@ def test_no_result_of_a_drawn_program_is_overwritten_while_it_is_read(there: str
                 assert got.dtype == wanted.dtype
                 np.testing.assert_allclose(mt.to_numpy(got), mt.to_numpy(wanted), rtol=1e-9, atol=1e-9)
             arrays = [*replayed.state_now(), *arrays[states:]]
+
+    law()
+
+
+def test_a_drawn_network_is_trained_as_by_eager_steps(there: str) -> None:
+    @for_all(20 if there == "cupy" else 60, **tasks)
+    def law(words: list[int], sizes: tuple[int, int, int], loss: int, weighted: bool, seed: int) -> None:
+        task = drawn_task(words, sizes, loss, weighted, np.random.default_rng(seed))
+        model, kind, batch = on(there, task, "float64")
+        optimizer = mt.Momentum(lr=0.01)
+        state = optimizer.init(model)
+
+        def step(model: Any, state: Any, *batch: Any) -> Any:
+            return mt.train_step(model, kind, optimizer, state, *batch)
+
+        kept = range(len(take_apart((model, state))[0]))
+        side_by_side(step, model, state, *batch, carried=carried_of(model, (), state), kept=kept, steps=3)
 
     law()
 
