@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.compile.ops import BINARY, OPS, REDUCTION, UNARY
+from martlet.compile.programs.ops import BINARY, OPS, REDUCTION, UNARY
 
 Rng = np.random.Generator
 Call = tuple[Callable[..., Any], list[np.ndarray]]  # of a namespace and arrays, and the arrays

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 
 import martlet as mt
-from martlet.compile.layout import Spec, like
-from martlet.compile.plan import Plan, State
-from martlet.compile.recording import record
+from martlet.compile.plans.plan import Plan, State
+from martlet.compile.programs.layout import Spec, like
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 

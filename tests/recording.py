@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 
 from martlet.backend import is_array
-from martlet.compile.layout import Spec, spec_of
-from martlet.compile.recording import Program, record
+from martlet.compile.programs.layout import Spec, spec_of
+from martlet.compile.recorder.recording import Program, record
 from martlet.tree import take_apart
 
 

@@ -11,7 +11,7 @@ from cases import network as catalogue
 
 import martlet as mt
 from martlet.backend import library_of
-from martlet.compile.recording import Program, record
+from martlet.compile.recorder.recording import Program, record
 from martlet.tree import take_apart
 
 # How near a replayed step is to the eager one: in float64, and in units in the last place of what is narrower.
@@ -40,12 +40,12 @@ def entered(name: str) -> contextlib.AbstractContextManager[Any]:
 def place_of(name: str, arrays: list[Any]) -> Any:
     """Where a plan of a library keeps its numbers."""
     if name == "cupy":
-        from martlet.compile.cupy_calls import Place as CupyPlace
+        from martlet.compile.cupy.calls import Place as CupyPlace
 
         return CupyPlace()
     import torch
 
-    from martlet.compile.torch_calls import Place as TorchPlace
+    from martlet.compile.torch.calls import Place as TorchPlace
 
     half = torch.bfloat16 if torch.bfloat16 in {x.dtype for x in arrays} else torch.float16
     return TorchPlace(torch.device("cpu"), half)
@@ -54,12 +54,12 @@ def place_of(name: str, arrays: list[Any]) -> Any:
 def plan_of(name: str, program: Program, carried: Any, values: dict[str, Any], place: Any) -> Any:
     """A plan, and the memory of what it changes."""
     if name == "cupy":
-        from martlet.compile.cupy_plan import CupyPlan, CupyState
+        from martlet.compile.cupy.plan import CupyPlan, CupyState
 
         state: Any = CupyState(values, place)
         return CupyPlan(program, carried, state), state
-    from martlet.compile.torch_plan import TorchPlan
-    from martlet.compile.torch_state import TorchState
+    from martlet.compile.torch.plan import TorchPlan
+    from martlet.compile.torch.state import TorchState
 
     state = TorchState(values, place)
     return TorchPlan(program, carried, state), state

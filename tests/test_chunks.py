@@ -25,12 +25,12 @@ from properties.programs import WHOLE, Written, numeric
 from properties.strategies import for_all, seeds
 
 import martlet as mt
-from martlet.compile.chunk import ChunkPlan
-from martlet.compile.recording import record
+from martlet.compile.plans.chunk import ChunkPlan
+from martlet.compile.plans.state import State
+from martlet.compile.plans.threads import blas, workers
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import carried_of
-from martlet.compile.rows import NeedsWholeBatch
-from martlet.compile.state import State
-from martlet.compile.threads import blas, workers
+from martlet.compile.rewriting.rows import NeedsWholeBatch
 
 ROWS = 25  # in chunks of two, more than there are lanes, and a ragged one
 

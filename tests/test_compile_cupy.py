@@ -15,8 +15,8 @@ from test_neighbour import nothing_is_read_on
 
 import martlet as mt
 from martlet.compile import stepper
-from martlet.compile.calls import Calls
 from martlet.compile.choose import COMPILERS
+from martlet.compile.plans.calls import Calls
 
 pytestmark = pytest.mark.only("cupy")
 
@@ -105,7 +105,7 @@ def test_what_cannot_be_captured_is_replayed_call_by_call(monkeypatch: pytest.Mo
 
 
 def test_a_graph_that_computes_something_else_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    from martlet.compile.cupy_plan import CupyPlan
+    from martlet.compile.cupy.plan import CupyPlan
 
     capture = CupyPlan.capture
 
@@ -174,7 +174,7 @@ def test_memory_that_a_graph_writes_to_is_nobody_elses() -> None:
 def test_a_product_is_that_of_the_library_however_its_matrices_lie(turned: tuple[bool, bool], width: str) -> None:
     import cupy
 
-    from martlet.compile.cupy_calls import Place, product
+    from martlet.compile.cupy.calls import Place, product
 
     blas, rng = Place().blas, np.random.default_rng(0)
     for m, k, n in ((3, 4, 5), (1, 4, 5), (3, 1, 5), (3, 4, 1), (1, 1, 1), (7, 1, 1), (1, 9, 1)):
@@ -192,7 +192,7 @@ def test_a_product_is_that_of_the_library_however_its_matrices_lie(turned: tuple
 def test_parts_of_a_wider_matrix_are_multiplied_where_they_lie() -> None:
     import cupy
 
-    from martlet.compile.cupy_calls import Place, product
+    from martlet.compile.cupy.calls import Place, product
 
     wide = cupy.asarray(np.random.default_rng(0).standard_normal((6, 9)))
     out = cupy.empty((6, 6))

@@ -16,7 +16,7 @@ from test_record_forms import CALLS
 
 import martlet as mt
 from martlet.compile import CannotCompile, stepper
-from martlet.compile.calls import Calls
+from martlet.compile.plans.calls import Calls
 
 pytestmark = pytest.mark.only("torch")
 
@@ -62,7 +62,7 @@ def test_what_is_read_is_open_to_autograd() -> None:
 
 def test_a_step_reads_no_number_and_assumes_no_processor() -> None:
     """The device "meta" has no numbers: whoever asks for one, or brings an array of the processor, is found out."""
-    from martlet.compile.torch import TorchStepper
+    from martlet.compile.torch.stepper import TorchStepper
 
     taken = TorchStepper(*training("torch", "meta"), size=5)
     taken.shuffle(np.random.default_rng(0).permutation(23))

@@ -11,14 +11,14 @@ from cases import affine, batch_norm
 from conftest import assert_close, take_apart
 
 import martlet as mt
-from martlet.compile import decide
-from martlet.compile.chunk import ChunkPlan
 from martlet.compile.numpy import NumpyStepper
-from martlet.compile.recording import record
+from martlet.compile.plans import decide
+from martlet.compile.plans.chunk import ChunkPlan
+from martlet.compile.plans.state import State
+from martlet.compile.plans.threads import blas
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import carried_of
-from martlet.compile.rows import NeedsWholeBatch
-from martlet.compile.state import State
-from martlet.compile.threads import blas
+from martlet.compile.rewriting.rows import NeedsWholeBatch
 
 
 def decided(model: Any, rows: int, *, inputs: int = 2, classes: int = 3, **settings: Any) -> tuple[Any, str]:

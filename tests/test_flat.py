@@ -11,10 +11,10 @@ from cases import affine, batch_norm
 from planned import Planned, side_by_side
 
 import martlet as mt
-from martlet.compile.flat import PACK, Slot, merge
-from martlet.compile.recording import record
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import carried_of
-from martlet.compile.rewrite import reachable, share
+from martlet.compile.rewriting.flat import PACK, Slot, merge
+from martlet.compile.rewriting.rewrite import reachable, share
 from martlet.tree import take_apart
 
 RNG = np.random.default_rng(5)

@@ -13,10 +13,10 @@ from properties.strategies import for_all, seeds
 from test_laws import draw, forward_backward
 
 import martlet as mt
-from martlet.compile.fused import MOST, SHORT, Group, arranged
-from martlet.compile.kernel_text import can_be_fused, text_of
-from martlet.compile.ops import ELEMENTWISE
-from martlet.compile.recording import Program, record
+from martlet.compile.cupy.fused import MOST, SHORT, Group, arranged
+from martlet.compile.cupy.kernel_text import can_be_fused, text_of
+from martlet.compile.programs.ops import ELEMENTWISE
+from martlet.compile.recorder.recording import Program, record
 
 
 def groups_of(program: Program) -> list[Any]:

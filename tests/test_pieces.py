@@ -12,11 +12,11 @@ from conftest import take_apart
 from test_chunks import Steps, interrupted, small
 
 import martlet as mt
-from martlet.compile import pieces
-from martlet.compile.plan import Plan
-from martlet.compile.recording import record
+from martlet.compile.plans import pieces
+from martlet.compile.plans.plan import Plan
+from martlet.compile.plans.state import State
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import carried_of
-from martlet.compile.state import State
 
 
 @pytest.fixture(autouse=True)

@@ -16,12 +16,12 @@ from cases import affine
 from planned import Planned, assert_same_bits, side_by_side, train_side_by_side
 
 import martlet as mt
-from martlet.compile.plan import Plan
-from martlet.compile.program import Node
-from martlet.compile.recording import NotRecordable, record
+from martlet.compile.plans.plan import Plan
+from martlet.compile.plans.state import State
+from martlet.compile.programs.program import Node
+from martlet.compile.recorder.recording import NotRecordable, record
 from martlet.compile.replay import carried_of
-from martlet.compile.rewrite import memory_of, reachable, share
-from martlet.compile.state import State
+from martlet.compile.rewriting.rewrite import memory_of, reachable, share
 from martlet.tree import take_apart
 
 RNG = np.random.default_rng(8)

@@ -17,7 +17,7 @@ from cases import affine, batch_norm
 from planned import Planned, assert_same_bits
 
 import martlet as mt
-from martlet.compile.calls import Calls
+from martlet.compile.plans.calls import Calls
 from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 

@@ -14,8 +14,8 @@ from conftest import take_apart
 import martlet as mt
 from martlet.backend import namespace
 from martlet.compile import Program, record
-from martlet.compile.layout import spec_of
-from martlet.compile.program import Cost
+from martlet.compile.programs.layout import spec_of
+from martlet.compile.programs.program import Cost
 
 
 def ones(*shape: int) -> np.ndarray:

@@ -17,9 +17,9 @@ from recording import faithful
 
 from martlet.backend import host
 from martlet.backend import namespace as namespace_of
-from martlet.compile.namespace import notes
-from martlet.compile.ops import BINARY, OPS, ROWS, SOURCE, UNARY
-from martlet.compile.recording import NotRecordable, record
+from martlet.compile.programs.ops import BINARY, OPS, ROWS, SOURCE, UNARY
+from martlet.compile.recorder.namespace import notes
+from martlet.compile.recorder.recording import NotRecordable, record
 
 
 @pytest.mark.parametrize("name", CALLS)

@@ -17,7 +17,7 @@ from recording import faithful
 
 import martlet as mt
 from martlet.compile import NotRecordable, record
-from martlet.compile.tape import tape
+from martlet.compile.recorder.tape import tape
 
 X = np.ones((3, 2))
 KEPT: list[Any] = []

@@ -20,11 +20,11 @@ from test_record_forms import CALLS
 
 import martlet as mt
 from martlet.compile import CannotCompile, stepper
-from martlet.compile.node import Node
-from martlet.compile.ops import PRODUCT, REDUCTION
-from martlet.compile.recording import Program, record
+from martlet.compile.plans.standard import eager
+from martlet.compile.programs.node import Node
+from martlet.compile.programs.ops import PRODUCT, REDUCTION
+from martlet.compile.recorder.recording import Program, record
 from martlet.compile.replay import carried_of
-from martlet.compile.standard import eager
 from martlet.tree import take_apart
 
 pytestmark = pytest.mark.only("torch", "cupy")

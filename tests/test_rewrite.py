@@ -10,9 +10,17 @@ import pytest
 from planned import assert_same_bits
 
 import martlet as mt
-from martlet.compile.program import Node
-from martlet.compile.recording import record
-from martlet.compile.rewrite import copy_of, depends_on, reachable, rewritten, share, with_operands, without_gaps
+from martlet.compile.programs.program import Node
+from martlet.compile.recorder.recording import record
+from martlet.compile.rewriting.rewrite import (
+    copy_of,
+    depends_on,
+    reachable,
+    rewritten,
+    share,
+    with_operands,
+    without_gaps,
+)
 
 X = np.random.default_rng(1).standard_normal((4, 4))
 Y = np.random.default_rng(2).standard_normal((4, 4))

@@ -11,9 +11,9 @@ from cases import CLASS_WEIGHT, affine, batch_norm
 
 import martlet as mt
 from martlet.backend import namespace
-from martlet.compile.cut import Part, Split
-from martlet.compile.recording import record
-from martlet.compile.rows import NeedsWholeBatch, Rows
+from martlet.compile.recorder.recording import record
+from martlet.compile.rewriting.cut import Part, Split
+from martlet.compile.rewriting.rows import NeedsWholeBatch, Rows
 
 ROWS, CHUNK = 12, 5
 

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.compile.script import Script
+from martlet.compile.plans.script import Script
 
 
 def test_a_script_makes_the_calls_with_their_arguments_and_keywords() -> None:

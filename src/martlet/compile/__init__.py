@@ -5,7 +5,11 @@
     stepper(model, loss, optimizer, state, ...)     the steps of a training run, which ``fit`` takes
 
 Nothing below knows a compiler, and nothing here knows a layer.  What is compiled computes what the eager text
-computes; where a library has no compiler, or it does not pay, the text itself runs, and says so.
+computes; where a library has no compiler, or it does not pay, the text itself runs, and says so (``choose.py``).
+
+A step goes through the folders in this order: ``recorder`` writes down a program (``programs`` says what that is),
+``rewriting`` makes less work of it, ``plans`` lays it out in memory, and ``numpy.py``, ``torch`` or ``cupy`` takes it.
+JAX (``jax.py``) records and compiles by itself.
 """
 
 from __future__ import annotations
@@ -17,7 +21,7 @@ from martlet.compile.choose import compiled, stepper
 from martlet.compile.eager import CannotCompile, EagerStepper, Stepper
 
 if TYPE_CHECKING:
-    from martlet.compile.recording import NotRecordable, Program, record
+    from martlet.compile.recorder.recording import NotRecordable, Program, record
 
 __all__ = ["CannotCompile", "EagerStepper", "NotRecordable", "Program", "Stepper", "compiled", "record", "stepper"]
 
@@ -29,7 +33,7 @@ def __getattr__(name: str) -> Any:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     import importlib  # what records is loaded when something is recorded
 
-    module = importlib.import_module("martlet.compile.recording")
+    module = importlib.import_module("martlet.compile.recorder.recording")
     for each in ("NotRecordable", "Program", "record"):
         globals()[each] = getattr(module, each)
     return globals()[name]

@@ -33,8 +33,8 @@ class Compiler(NamedTuple):
 COMPILERS = {
     "numpy": Compiler("martlet.compile.numpy", "NumpyStepper", 50),
     "jax": Compiler("martlet.compile.jax", "JaxStepper", 300, plans=True),
-    "cupy": Compiler("martlet.compile.cupy", "CupyStepper", 300),
-    "torch": Compiler("martlet.compile.torch", "stepper", 50, on_request=True),
+    "cupy": Compiler("martlet.compile.cupy.stepper", "CupyStepper", 300),
+    "torch": Compiler("martlet.compile.torch.stepper", "stepper", 50, on_request=True),
 }
 
 

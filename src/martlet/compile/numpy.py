@@ -8,11 +8,11 @@ from typing import Any
 
 import numpy as np
 
-from martlet.compile.decide import laid_out
-from martlet.compile.plan import Plan
-from martlet.compile.recording import record
+from martlet.compile.plans.decide import laid_out
+from martlet.compile.plans.plan import Plan
+from martlet.compile.plans.state import State
+from martlet.compile.recorder.recording import record
 from martlet.compile.replay import Replay
-from martlet.compile.state import State
 from martlet.compile.structure import Lists, on_lists
 
 

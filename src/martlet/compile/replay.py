@@ -6,10 +6,10 @@ from collections.abc import Callable
 from typing import Any
 
 from martlet.backend import Array
-from martlet.compile.calls import Calls
 from martlet.compile.eager import Stepper
-from martlet.compile.program import Program
-from martlet.compile.recording import record
+from martlet.compile.plans.calls import Calls
+from martlet.compile.programs.program import Program
+from martlet.compile.recorder.recording import record
 from martlet.step import train_step
 from martlet.tree import map_leaves, named_leaves, take_apart
 

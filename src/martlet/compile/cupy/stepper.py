@@ -1,0 +1,103 @@
+"""CuPy: a step is recorded once and replayed as few kernels, which are launched together as one CUDA graph."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+from typing import Any
+
+import cupy
+
+from martlet.backend import Array
+from martlet.compile.cupy.calls import Place
+from martlet.compile.cupy.plan import CupyPlan, CupyState, Epoch, sums
+from martlet.compile.plans.calls import Calls
+from martlet.compile.recorder.recording import record
+from martlet.compile.replay import Replay
+from martlet.compile.structure import Lists, on_lists
+
+
+def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
+    """A function of trees, tuples and arrays, replayed: its results, to rounding.
+
+    It is recorded anew for arguments of another structure.  Raises NotRecordable, with the line, for what cannot be.
+    """
+    return on_lists(function, replayed)
+
+
+def replayed(lists: Lists) -> Lists:
+    """A function of lists of arrays, recorded at its first call on each device."""
+    made: dict[int, CupyPlan] = {}
+    lock = threading.Lock()  # a plan has one memory
+
+    def run(arrays: list[Array]) -> list[Array]:
+        with lock:
+            device = cupy.cuda.Device().id
+            if device not in made:
+                plan = CupyPlan(record(lists, arrays), [], CupyState({}, Place()))
+                plan.as_a_graph(lambda: sums(_results(plan, arrays)))
+                made[device] = plan
+            return [x.copy() for x in _results(made[device], arrays)]
+
+    return run
+
+
+def _results(plan: CupyPlan, arrays: list[Array]) -> list[Array]:
+    for place, x in zip(plan.inputs, arrays, strict=True):
+        place[...] = x
+    plan.run()
+    return plan.outputs
+
+
+class CupyStepper(Replay):
+    """Steps on CuPy.  Between two steps nothing is moved: where an epoch stands is known on the device."""
+
+    def __init__(self, *given: Any, how: Any = "auto", **cut: Any) -> None:
+        super().__init__(*given, laid=lambda x: cupy.asarray(x, order="C"), **cut)
+        self.memory = CupyState(self.values(), Place())
+        self.plan = CupyPlan(self.program(self.size), self.carried, self.memory, samples=self.arrays)
+        self.epoch = Epoch(self.count, self.whole + bool(self.rest), self.plan.outputs[0].dtype)
+        self.now: int | None = None  # that of the epoch, as far as it is known here
+        kept = self._prepared(self.plan, 0)
+        self.short = None
+        if self.rest:
+            self.short = CupyPlan(self.program(self.rest), self.carried, self.memory, samples=self.arrays)
+            kept = self._prepared(self.short, self.whole) or kept
+        together = f"one by one: {kept}" if kept else "in one CUDA graph"
+        self.words = f"{self.told(self.plan, self.plan.single, 'CuPy')}, {together}"
+        self.shuffle(None)
+
+    def _prepared(self, plan: CupyPlan, number: int) -> str:
+        """Make a plan ready to be run as the step of this number; what keeps it from being a graph, or ""."""
+        plan.run_through(self.epoch, self.size)
+        return plan.as_a_graph(lambda: self._rehearsed(plan, number))
+
+    def _rehearsed(self, plan: CupyPlan, number: int) -> list[float]:
+        """By how much the sum of each array changes in a step, which is taken back, and its loss."""
+        changing = self.memory.blocks.values()
+        before = sums(changing)
+        self.epoch.now.fill(number)
+        Calls(plan.calls.calls, 0).run()
+        after, loss = sums(changing), float(self.epoch.losses[number])
+        self.memory.restore()
+        return [*(b - a for a, b in zip(before, after, strict=True)), loss]
+
+    def shuffle(self, order: Any) -> None:
+        self.epoch.order[...] = cupy.arange(self.count) if order is None else cupy.asarray(order)
+
+    def run(self, first: int, stop: int) -> Array:
+        if first != self.now:
+            self.epoch.now.fill(first)
+        self.now = None
+        for number in range(first, stop):
+            plan = self.plan if number < self.whole or self.short is None else self.short
+            plan.run()
+        self.now = stop
+        return self.epoch.losses[first:stop].copy()
+
+    def epochs(self, orders: list[Array | None], steps: int) -> Array:
+        found = []
+        for order in orders:
+            self.shuffle(order)
+            found.append(self.run(0, steps))
+        return cupy.concatenate(found)
