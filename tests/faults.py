@@ -740,7 +740,7 @@ FAULTS = [
           "        if self.late and self.first_write < 0:\n            self.first_write = len(self.calls)\n", "",
           "test_plan_interrupted.py -k 'whichever and turning'"),
     Fault("a copying reshape reads the memory in its own order", "compile/plans/lower.py",
-          "self.call(*self.copy(out.reshape(source.shape), source))", "self.call(*self.copy(out, seen))",
+          "self._reshaped(node, source, out)\n", "self.call(*self.copy(out, seen))\n",
           "test_plan_hazards.py -k copying_reshape"),
     Fault("one number of an array is that of when the plan was laid", "compile/plans/lower.py",
           "        if isinstance(seen, np.generic):", "        if seen is None:",
