@@ -90,7 +90,10 @@ def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
     install(session, "test", *LIBRARIES.get(backend, []))
-    run_pytest(session, backend)
+    # What XLA has compiled, one process takes over from the other, and the next run from this one.
+    cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(session.create_tmp()) / "compiled")}
+    every = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
+    run_pytest(session, backend, **(cache | every if backend == "jax" else {}))
 
 
 @nox.session(tags=["rest", "all"])
