@@ -29,6 +29,11 @@ HOME = Path(sys.prefix, "cuda_on_cpu")
 PACKAGES = Path(sysconfig.get_paths()["purelib"])
 SUFFIX = sysconfig.get_config_var("EXT_SUFFIX")
 VERSION = "14.2.0"  # of CuPy, whose source is taken where its binary has NVIDIA's runtime inside
+# How a kernel is compiled.  Contracting a * b + c would give other digits than the two operations one by one.
+FLAGS = (
+    "-std=c++17 -O1 -fPIC -w -fpermissive -fno-strict-aliasing -ffp-contract=off "
+    "-D__CUDACC_VER_MAJOR__=13 -D__CUDACC_VER_MINOR__=0"
+)
 LIBRARIES = ["libcuda.so", "libcudart.so.13", "libcudart.so", "libnvrtc.so.13", "libcublas.so.13", "libcublasLt.so.13"]
 
 
@@ -112,6 +117,16 @@ def build_runtime(source: Path) -> None:
     shutil.copy(HOME / "runtime.so", target)
 
 
+def build_header() -> None:
+    """What stands before every kernel, compiled once, as it is most of its text: kernel.h and CuPy's own headers."""
+    cupy, header = PACKAGES / "cupy" / "_core" / "include", HOME / "kernel.h"
+    names = ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h")
+    header.write_text((HERE / "kernel.h").read_text() + "".join(f"#include <cupy/{name}>\n" for name in names))
+    parts = [cupy / "cupy" / "_cccl" / part for part in ("cub", "thrust", "libcudacxx")]
+    folders = [f"-I{folder}" for folder in (*parts, cupy, headers())]
+    run("g++", *FLAGS.split(), *folders, "-x", "c++-header", header, "-o", f"{header}.gch")
+
+
 def replace_sorting() -> None:
     cuda = PACKAGES / "cupy" / "cuda"
     for compiled in cuda.glob("thrust.*.so"):
@@ -124,7 +139,7 @@ def environment(home: Path = HOME) -> dict[str, str]:
     return {
         "LD_LIBRARY_PATH": str(home / "lib"),
         "CUDA_ON_CPU_HOME": str(home),
-        "CUDA_ON_CPU_HEADER": str(HERE.resolve() / "kernel.h"),
+        "CUDA_ON_CPU_FLAGS": FLAGS,
         "CUPY_CACHE_DIR": str(home / "cache"),
         "CUPY_CACHE_SAVE_CUDA_SOURCE": "1",  # for compile_for_gpu.py
         "CUPY_ACCELERATORS": "",  # CUB's kernels are machine code of a GPU's
@@ -142,6 +157,7 @@ def main() -> None:
         source = Path(folder, f"cupy-{VERSION}")
         build_driver(source)
         build_runtime(source)
+    build_header()
     replace_sorting()
     (HOME / "kernels").mkdir(exist_ok=True)
     os.environ |= environment()

@@ -256,9 +256,7 @@ API int nvrtcCompileProgram(Source* source, int count, const char** options) {
   const std::string library = base.str() + ".so", mine = base.str() + "." + std::to_string(getpid());
   if (access(library.c_str(), R_OK)) {
     std::ofstream(mine + ".cpp") << whole;
-    const std::string command = "g++ -std=c++17 -O1 -fPIC -shared -w -fno-strict-aliasing -fpermissive -ffp-contract=off"
-        " -D__CUDACC_VER_MAJOR__=13 -D__CUDACC_VER_MINOR__=0 -include " + setting("CUDA_ON_CPU_HEADER", "kernel.h") +
-        flags + " " + mine + ".cpp -o " + mine + ".so -L" + home + "/lib -lcuda >" + mine + ".log 2>&1";
+    const std::string command = "g++ -shared -include " + home + "/kernel.h " + flags + " " + mine + ".cpp -o " + mine + ".so -L" + home + "/lib -lcuda >" + mine + ".log 2>&1";
     bool wrong = system(command.c_str());
     std::ifstream log(mine + ".log");
     source->log.assign(std::istreambuf_iterator<char>(log), {});
