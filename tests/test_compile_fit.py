@@ -8,10 +8,14 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
 
+import hypothesis
 import numpy as np
 import pytest
 from cases import LAYERS, LOSSES, OPTIMIZERS, LayerCase, LossCase, OptimizerCase, affine, batch_norm
 from conftest import Target, assert_close, to_numpy
+from hypothesis import strategies as st
+from properties.networks import drawn_task, tasks
+from properties.strategies import for_all
 from test_laws import draw, draw_loss, draw_step, forward_backward, loss_and_slope
 from test_stopping import fuse
 
@@ -33,6 +37,11 @@ def always(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def near(xp: Target) -> dict[str, float]:
     return {"rtol": 1e-12, "atol": 1e-12} if xp.double == "float64" else {"rtol": 1e-4, "atol": 1e-5}
+
+
+def nearly(xp: Target) -> dict[str, float]:
+    """Where a network may make much of a rounding error."""
+    return {"rtol": 1e-7, "atol": 1e-8} if xp.double == "float64" else {"rtol": 1e-2, "atol": 1e-2}
 
 
 # -------------------------------------------------------------------------------- Backend.compile
@@ -174,6 +183,45 @@ def test_one_curve_whoever_looks_at_it(xp: Target, always: None) -> None:
         if "stop" not in looks:
             assert_close(found, to_numpy(expected), **EXACT)
     assert int(mt.to_numpy(past.state.step)) == 7 * 3
+
+
+SMOOTH = [mt.SGD(lr=0.02), mt.Momentum(lr=0.01), mt.Nesterov(lr=0.01), mt.Adam(lr=0.01, eps=0.1), mt.AdamW(eps=0.1)]
+
+
+@for_all(
+    60,
+    size=st.integers(2, 20),
+    optimizer=st.sampled_from(SMOOTH),
+    epochs=st.integers(1, 5),
+    last=st.sampled_from(["keep", "drop"]),
+    looks=st.booleans(),
+    chunks=st.sampled_from([None, False, 2, 3]),
+    **tasks,
+)
+def test_a_drawn_run_has_one_curve(
+    words: list[int], sizes: tuple[int, int, int], loss: int, weighted: bool, seed: int, size: int,
+    optimizer: mt.Optimizer, epochs: int, last: str, looks: bool, chunks: Any, xp: Target, always: None,
+) -> None:  # fmt: skip
+    task = drawn_task(words, sizes, loss, weighted, np.random.default_rng(seed))
+    model, kind, (x, t, *weight) = xp.put(task)
+    size = next(n for n in range(min(size, sizes[0]), 0, -1) if sizes[0] % n != 1 or last == "drop")
+    options = {"loss": kind, "optimizer": optimizer, "epochs": epochs, "batch_size": size, "last": last, "seed": seed}
+    options |= {"weight": weight[0] if weight else None, "validation": (x[:3, ...], t[:3, ...]) if looks else None}
+    how = {"chunks": chunks, "threads": 2} if xp.name == "numpy" and chunks is not None else "auto"
+    with np.errstate(all="ignore"):
+        try:
+            one, curve = mt.fit(model, x, t, **options, compile=False)
+            other, again = mt.fit(model, x, t, **options, compile=how)
+        except mt.NotFinite:
+            hypothesis.reject()
+        except ValueError as error:
+            if "needs the whole batch" not in str(error):
+                raise
+            hypothesis.reject()
+    hypothesis.assume(all(np.max(np.abs(a), initial=0.0) < 1e3 for a in mt.leaves(to_numpy(one))))  # no explosion
+    assert_close(other, to_numpy(one), **nearly(xp))
+    np.testing.assert_allclose(again.loss, curve.loss, **nearly(xp))
+    np.testing.assert_allclose(again.validation_loss, curve.validation_loss, **nearly(xp))
 
 
 def test_more_steps_than_are_read_at_a_time_have_one_curve(xp: Target, always: None) -> None:
