@@ -701,6 +701,8 @@ FAULTS = [
     Fault("a matrix that lies by columns is multiplied as if by rows", "compile/cupy/calls.py",
           "*(int(right[0]), int(left[0]), n, m, k,", "*(0, int(left[0]), n, m, k,",
           "test_compile_cupy.py --backend cupy -k however_its_matrices_lie"),
+    Fault("equal numbers take one place in order", "compile/cupy/calls.py",
+          "(all[j] == x && j < i)", "false", "test_compile_cupy.py --backend cupy -k placed_in_order"),
     Fault("a batch on CuPy has the order of the data", "compile/cupy/calls.py",
           "source[order[now[0] * size + i / width] * width", "source[(now[0] * size + i / width) * width",
           "test_replayed.py --backend cupy -k epochs"),

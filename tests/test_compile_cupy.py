@@ -12,6 +12,7 @@ import pytest
 from conftest import why_not
 from replayed import Replayed, on, side_by_side, training
 from test_neighbour import nothing_is_read_on
+from test_plan import words_of
 
 import martlet as mt
 from martlet.compile import stepper
@@ -37,6 +38,29 @@ def test_a_step_is_one_graph_of_few_kernels() -> None:
     operations = taken.plan.program.cost.operations  # type: ignore[attr-defined]
     assert len(taken.plan.single) < operations / 3  # type: ignore[attr-defined]
     assert len(taken.plan.calls) == 1  # type: ignore[attr-defined]
+
+
+def test_a_step_on_words_is_one_graph_too() -> None:
+    """An embedding sorts its words."""
+    rng, optimizer = np.random.default_rng(0), mt.Adam()
+    model, *data = on("cupy", (words_of(rng), rng.integers(0, 7, (23, 2)), rng.integers(0, 2, 23)))
+    taken = stepper(model, mt.SoftmaxWithLoss(), optimizer, optimizer.init(model), data, size=5)
+    assert taken.words.endswith("calls of CuPy, in one CUDA graph")
+
+
+@pytest.mark.parametrize("few", [100, 10], ids=["compared", "sorted"])
+@pytest.mark.parametrize("count", [0, 1, 30, 100])
+@pytest.mark.parametrize("dtype", ["int64", "int32", "uint8"])
+def test_integers_are_placed_in_order_equal_ones_as_they_stand(
+    dtype: str, count: int, few: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from martlet.compile.cupy import calls
+
+    monkeypatch.setattr(calls, "FEW", few)
+    x = np.random.default_rng(count).integers(0, 9, 2 * count).astype(dtype)[::2]
+    replayed = Replayed(lambda x: mt.namespace(x).argsort(x), on("cupy", x), carried=[])
+    (found,) = replayed.step(on("cupy", x[::-1].copy()))
+    np.testing.assert_array_equal(mt.to_numpy(found), np.argsort(x[::-1], stable=True))
 
 
 def test_a_graph_computes_what_its_calls_compute() -> None:

@@ -22,6 +22,7 @@ Function = Callable[..., Any]
 
 WORKSPACE = 32 * 2**20  # bytes: what NVIDIA advises for cuBLAS on Hopper
 TALL = 512  # rows, from which on their sum is a product with ones: CuPy sums a few columns with a few blocks of threads
+FEW = 2**14  # numbers, up to which each is compared with all to sort them
 
 REDUCTIONS: dict[str, Function] = {
     "max": cupy.max, "min": cupy.min, "any": cupy.any, "all": cupy.all, "sum": cupy.sum, "mean": cupy.mean
@@ -92,6 +93,25 @@ take_batch = cupy.ElementwiseKernel(
 end_step = cupy.ElementwiseKernel(
     "T loss", "raw T losses, raw int64 now", "losses[now[0]] = loss; now[0] += 1", "martlet_end_step"
 )
+
+
+# The places of the numbers in their order, equal ones as they stand.  Each is compared with all: for so few that takes
+# less than sorting them, and waits for nothing.  Thrust's sorting cannot be captured.
+place_in_order = cupy.ElementwiseKernel(
+    "T x, raw T all, int64 count",
+    "raw int64 order",
+    "long long before = 0; "
+    "for (long long j = 0; j < count; j++) before += all[j] < x || (all[j] == x && j < i); "
+    "order[before] = i",
+    "martlet_place_in_order",
+)
+
+
+def sorting(x: cupy.ndarray, out: cupy.ndarray) -> Call | None:
+    """The call of an argsort of few integers; None for another one."""
+    if x.ndim != 1 or x.size > FEW or x.dtype.kind not in "iu" or out.dtype != np.int64:
+        return None
+    return place_in_order, x, x, x.size, out
 
 
 # ---------------------------------------------------------------------------------------------------- reductions

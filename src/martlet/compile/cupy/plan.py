@@ -12,7 +12,7 @@ from typing import Any
 import cupy
 import numpy as np
 
-from martlet.compile.cupy.calls import copy, end_step, into, kernel, product, reduction, same, take_batch
+from martlet.compile.cupy.calls import copy, end_step, into, kernel, product, reduction, same, sorting, take_batch
 from martlet.compile.cupy.fused import Group, arranged
 from martlet.compile.cupy.kernel_text import can_be_fused
 from martlet.compile.eager import reason_of
@@ -83,7 +83,7 @@ class CupyLowering(LoweringElsewhere):
         if node.name == "copy":
             self.call(*self.copy(out, self.arrays[node.parents[0]]))
         else:
-            self._copied(node, out)
+            self._called(node, out, sorting(self.arrays[node.parents[0]], out) if node.name == "argsort" else None)
 
 
 class CupyPlan(PlanElsewhere):
