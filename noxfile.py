@@ -90,10 +90,14 @@ def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
 def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
     install(session, "test", *LIBRARIES.get(backend, []))
-    # What XLA has compiled, one process takes over from the other, and the next run from this one.
-    cache = {"JAX_COMPILATION_CACHE_DIR": str(Path(session.create_tmp()) / "compiled")}
-    every = {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0", "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1"}
-    run_pytest(session, backend, **(cache | every if backend == "jax" else {}))
+    settings = {}
+    if backend == "jax":  # what XLA has compiled, one process takes over from the other, and the next run from this one
+        settings = {
+            "JAX_COMPILATION_CACHE_DIR": str(Path(session.create_tmp()) / "compiled"),
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+    run_pytest(session, backend, **settings)
 
 
 @nox.session(tags=["rest", "all"])

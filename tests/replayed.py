@@ -12,6 +12,7 @@ from cases import network as catalogue
 import martlet as mt
 from martlet.backend import library_of
 from martlet.compile.recorder.recording import Program, record
+from martlet.compile.replay import carried_of
 from martlet.tree import take_apart
 
 # How near a replayed step is to the eager one: in float64, and in units in the last place of what is narrower.
@@ -129,6 +130,17 @@ def side_by_side(
         for got, (i, *_) in zip(replayed.state_now(), replayed.carried, strict=True):
             assert_near(got, given[i], f"{replayed.names[i]} after step {number}")
     return replayed
+
+
+def train_side_by_side(model: Any, loss: Any, optimizer: Any, *batch: Any, steps: int = 10) -> Replayed:
+    """Some steps of training, each on other data."""
+    state = optimizer.init(model)
+
+    def step(model: Any, state: Any, *batch: Any) -> Any:
+        return mt.train_step(model, loss, optimizer, state, *batch)
+
+    kept = range(len(take_apart((model, state))[0]))
+    return side_by_side(step, model, state, *batch, carried=carried_of(model, (), state), kept=kept, steps=steps)
 
 
 def laid_like(x: Any, y: np.ndarray) -> Any:

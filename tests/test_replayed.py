@@ -13,7 +13,19 @@ from hypothesis import strategies as st
 from properties.networks import drawn_task, tasks
 from properties.programs import Written, drawn_arrays
 from properties.strategies import for_all, seeds
-from replayed import WIDTHS, Replayed, assert_near, entered, laid_like, network, on, place_of, side_by_side, training
+from replayed import (
+    WIDTHS,
+    Replayed,
+    assert_near,
+    entered,
+    laid_like,
+    network,
+    on,
+    place_of,
+    side_by_side,
+    train_side_by_side,
+    training,
+)
 from test_laws import draw
 from test_plan import deep_of, words_of
 from test_record_forms import CALLS
@@ -89,13 +101,7 @@ def test_every_optimizer_trains_as_it_does_eagerly(case: OptimizerCase, name: st
     model, loss, optimizer = on(there, NETWORKS[name](rng), width), mt.SoftmaxWithLoss(), case.optimizer()
     x = rng.integers(0, 7, (6, 2)) if name == "words" else rng.standard_normal((6, 3))
     batch = on(there, (x, rng.integers(0, 2, 6)), width)
-    state = optimizer.init(model)
-
-    def step(model: Any, state: Any, x: Any, t: Any) -> Any:
-        return mt.train_step(model, loss, optimizer, state, x, t)
-
-    kept = range(len(take_apart((model, state))[0]))
-    side_by_side(step, model, state, *batch, carried=carried_of(model, (), state), kept=kept)
+    train_side_by_side(model, loss, optimizer, *batch)
 
 
 # -------------------------------------------------------------------------------------- every operation
@@ -207,14 +213,7 @@ def test_a_drawn_network_is_trained_as_by_eager_steps(there: str) -> None:
     def law(words: list[int], sizes: tuple[int, int, int], loss: int, weighted: bool, seed: int) -> None:
         task = drawn_task(words, sizes, loss, weighted, np.random.default_rng(seed))
         model, kind, batch = on(there, task, "float64")
-        optimizer = mt.Momentum(lr=0.01)
-        state = optimizer.init(model)
-
-        def step(model: Any, state: Any, *batch: Any) -> Any:
-            return mt.train_step(model, kind, optimizer, state, *batch)
-
-        kept = range(len(take_apart((model, state))[0]))
-        side_by_side(step, model, state, *batch, carried=carried_of(model, (), state), kept=kept, steps=3)
+        train_side_by_side(model, kind, mt.Momentum(lr=0.01), *batch, steps=3)
 
     law()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
@@ -51,7 +52,7 @@ def run(backend: str, selection: list[str], seconds: float, log: Path) -> dict[s
             last = "\n".join(log.read_text(errors="replace").splitlines()[-15:])
             raise RuntimeError(f"pytest ended with status {status} and wrote no report:\n{last}")
         found = read_junit(report.read_text())
-    return found | {"selection": " ".join(selection), "interrupted": status == 2, "status": status}
+    return found | {"selection": shlex.join(selection), "interrupted": status == 2, "status": status}
 
 
 def side_by_side() -> list[str]:

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
-from cases import Centred, Folded, Residual, Tied
+from cases import Centred, Folded, Residual, Tied, batch_norm, standardize
 from hypothesis import strategies as st
 
 import martlet as mt
@@ -56,13 +56,11 @@ def elementwise(rng: Rng, columns: int, n: int) -> tuple[mt.Layer, int]:
 
 
 def normalized(rng: Rng, columns: int, n: int) -> tuple[mt.Layer, int]:
-    gamma, beta, mean = rng.standard_normal((3, columns))
-    scale = rng.uniform(0.5, 2.0, columns)
     kinds: list[Callable[[], mt.Layer]] = [
-        lambda: mt.LayerNorm(gamma, beta),
-        lambda: mt.Standardize(mean, scale),
-        lambda: Centred(mean),
-        lambda: mt.BatchNorm(gamma, beta, mean, scale),
+        lambda: mt.LayerNorm(*rng.standard_normal((2, columns))),
+        lambda: standardize(rng, columns),
+        lambda: Centred(rng.standard_normal(columns)),
+        lambda: batch_norm(rng, columns),
     ]
     return kinds[n % 4](), columns
 

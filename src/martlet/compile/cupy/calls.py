@@ -22,7 +22,7 @@ Function = Callable[..., Any]
 
 WORKSPACE = 32 * 2**20  # bytes: what NVIDIA advises for cuBLAS on Hopper
 TALL = 512  # rows, from which on their sum is a product with ones: CuPy sums a few columns with a few blocks of threads
-FEW = 2**14  # numbers, up to which each is compared with all to sort them
+FEW = 2**14  # numbers, up to which each is compared with all to sort them: a guess, no device has timed it
 
 REDUCTIONS: dict[str, Function] = {
     "max": cupy.max, "min": cupy.min, "any": cupy.any, "all": cupy.all, "sum": cupy.sum, "mean": cupy.mean
@@ -95,8 +95,8 @@ end_step = cupy.ElementwiseKernel(
 )
 
 
-# The places of the numbers in their order, equal ones as they stand.  Each is compared with all: for so few that takes
-# less than sorting them, and waits for nothing.  Thrust's sorting cannot be captured.
+# The places of the numbers in their order, equal ones as they stand.  Each is compared with all: Thrust's sorting would
+# wait for the stream, and so cannot be captured.
 place_in_order = cupy.ElementwiseKernel(
     "T x, raw T all, int64 count",
     "raw int64 order",

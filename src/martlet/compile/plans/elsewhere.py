@@ -59,7 +59,7 @@ class LoweringElsewhere(Lowering):
         if node in self.targets or not self.shares(seen, source):
             out = self._new(node)
             if node.name == "reshape":
-                self.call(*self.copy(out.reshape(tuple(source.shape)), source))
+                self._reshaped(node, source, out)
             else:
                 self.into(node, [source], out)
         else:

@@ -268,10 +268,10 @@ class Lowering:
         else:
             self._place(node, seen, self.root(parent))
 
-    def _reshaped(self, node: Node, source: np.ndarray, out: np.ndarray) -> None:
+    def _reshaped(self, node: Node, source: Any, out: Any) -> None:
         """A reshape that is copied: ``source`` in the order of its rows, whatever the memory's."""
-        turned = out.reshape(source.shape)
-        if out.size == 0 or np.may_share_memory(turned, out):
+        turned = out.reshape(tuple(source.shape))
+        if node.spec.size == 0 or self.shares(turned, out):
             self.call(*self.copy(turned, source))
         else:  # ``out`` does not lie row by row: this is a copy of it, and what is written there is lost
             self._copied(node, out)
