@@ -18,7 +18,7 @@ import torch
 from martlet.compile.eager import CannotCompile
 from martlet.compile.programs.layout import Spec
 from martlet.compile.programs.node import Node
-from martlet.compile.programs.ops import axes_of
+from martlet.compile.programs.ops import ELEMENTWISE, axes_of
 
 Function = Callable[..., Any]
 
@@ -114,7 +114,13 @@ def check_dtype(node: Node, function: Function, operands: list[Any], wanted: tor
     """Raises CannotCompile where PyTorch's result is of another dtype than the record says."""
     arrays = [o for o in node.operands if isinstance(o, Node)]
     floats = [o for o in node.operands if type(o) is float]
-    found = function(*[o.to("meta") if isinstance(o, torch.Tensor) else o for o in operands]).dtype
+    # An array of one number tells as much as a whole one, where the shape does not matter, and sooner than "meta".
+    one = node.family == ELEMENTWISE
+    small = [
+        (torch.ones([1] * o.ndim, dtype=o.dtype) if one else o.to("meta")) if isinstance(o, torch.Tensor) else o
+        for o in operands
+    ]
+    found = function(*small).dtype
     no_float = floats and wanted.is_floating_point and all(o.spec.dtype.kind != "f" for o in arrays)
     if found != wanted or no_float:
         raise CannotCompile(f"{node.name} gives {wanted} on NumPy and another dtype on PyTorch, in {node.place}")
