@@ -7,17 +7,21 @@ which need a device or what stands in for one (tests/cuda), ``others`` the rest.
 
 from __future__ import annotations
 
+import compileall
+import contextlib
+import gc
+import importlib
 import os
 import shlex
 import shutil
-import subprocess
 import sys
 import tempfile
+import traceback
+import warnings
 from collections.abc import Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from itertools import filterfalse
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, NoReturn
 
 ROOT = Path(__file__).parent.parent
 
@@ -721,6 +725,34 @@ FAULTS = [
           "test_replayed.py --backend cupy -k epochs"),
     Fault("what is read of a run on CuPy is the run's own memory", "compile/cupy/plan.py",
           'return array.copy(order="C")', "return array", "test_replayed.py --backend cupy -k readers_own"),
+    Fault("two streams use one memory at the same time", "compile/cupy/calls.py",
+          "        stream.wait_event(self.done)\n", "", "test_streams.py --backend cupy -k stream_each_time"),
+    Fault("nobody says when a stream is done with a memory", "compile/cupy/calls.py",
+          "            self.done.record(stream)\n", "", "test_streams.py --backend cupy -k stream_each_time"),
+    Fault("memory that another stream uses is given back", "compile/cupy/calls.py",
+          "        if self.last != self.home:", "        if False:",
+          "test_streams.py --backend cupy -k given_back"),
+    Fault("a copy to another device does not wait for what it copies", "backend/libraries.py",
+          "            current().wait_event(written)\n", "", "test_streams.py --backend cupy -k waits_for_its_data"),
+    Fault("nobody waits for a copy to another device", "backend/libraries.py",
+          "            current().wait_event(read)\n", "            pass\n",
+          "test_streams.py --backend cupy -k overwritten"),
+    Fault("part of an array goes to another device as it lies", "backend/libraries.py",
+          "                x = x.copy()\n", "                pass\n", "test_streams.py --backend cupy -k every_form"),
+    Fault("a copy is made on the current device", "backend/libraries.py",
+          "            with here:\n                return", "            if here:\n                return",
+          "test_streams.py --backend cupy -k every_form"),
+    Fault("a cast is made on the current device", "backend/__init__.py",
+          "with self.lib.active(device_of(x)):", "if True:", "test_streams.py --backend cupy -k every_form"),
+    Fault("a model is judged on the current device", "evaluation.py",
+          "    with backend_of(x).active():", "    if True:", "test_streams.py --backend cupy -k judged"),
+    Fault("the data of a judgement is cast on the current device", "batches.py",
+          "    with home.active():", "    if True:", "test_streams.py --backend cupy -k judged"),
+    Fault("a picture is computed on the current device", "plot.py",
+          "        with home.active():", "        if True:", "test_streams.py --backend cupy -k judged"),
+    Fault("an array of another library is given back before it is copied", "backend/__init__.py",
+          "            self.lib.synchronize([there], self.device)", "            assert there is not None",
+          "test_neighbour.py -k goes_by_dlpack"),
     Fault("a buffer is given back while one still reads it", "compile/plans/lower.py",
           "if self._uses[root] == 0 and root in self._memory", "if self._uses[root] <= 1 and root in self._memory",
           "test_plan.py -k drawn"),
@@ -851,45 +883,88 @@ FAULTS = [
 # fmt: on
 
 
-def replay(fault: Fault) -> str:
-    """Plant the fault in a copy, run its test there, and say what is wrong with the row, or ""."""
-    with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(ROOT / "src", Path(folder) / "src")
-        path = Path(folder) / "src" / "martlet" / fault.file
-        text = path.read_text()
-        if text.count(fault.right) != 1:
-            return f"the text stands {text.count(fault.right)} times in {fault.file}"
-        path.write_text(text.replace(fault.right, fault.wrong))
-        file, *options = shlex.split(fault.test)
-        command = [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-qx",
-            "--no-header",
-            "-p",
-            "no:cacheprovider",
-            f"tests/{file}",
-            *options,
-        ]
-        environment = {
-            **os.environ,
-            "OMP_NUM_THREADS": "1",
-            "PYTHONPATH": str(Path(folder) / "src"),
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
-        run = subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True)
-    if run.returncode == 1:
-        return ""
-    return (
-        "the test passed" if run.returncode == 0 else f"the test could not run: {run.stdout[-300:]}{run.stderr[-300:]}"
-    )
+# What tests import, but for martlet and themselves: loaded once, before the first replay.
+LOADED = ("pytest", "hypothesis", "mpmath", "array_api_compat.numpy", "array_api_strict", "sklearn.linear_model")
+LOADED += ("safetensors.numpy", "onnx", "torch", "array_api_compat.torch", "jax.numpy", "cupy", "matplotlib.pyplot")
 
 
 def replay_all(faults: Sequence[Fault] = FAULTS) -> Iterator[tuple[Fault, str]]:
-    """Every fault with what is wrong with its row, or "", replayed one per core at a time."""
-    with ThreadPoolExecutor(os.cpu_count()) as pool:
-        yield from zip(faults, pool.map(replay, faults), strict=True)
+    """Every fault with what is wrong with its row, or "", as they come: one per core at a time, each in a process."""
+    os.environ |= {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "PYTEST_DISABLE_PLUGIN_AUTOLOAD": "1"}
+    compileall.compile_dir(ROOT / "src", quiet=1)
+    for name in LOADED:
+        with contextlib.suppress(ImportError):
+            importlib.import_module(name)
+    warnings.filterwarnings("ignore", "os.fork", RuntimeWarning)  # JAX has not begun to compute
+    gc.freeze()  # what is there now is shared by all processes
+    waiting = list(reversed(faults))
+    running: dict[int, tuple[Fault, tempfile.TemporaryDirectory[str]]] = {}
+    while waiting or running:
+        if waiting and len(running) < (os.cpu_count() or 1):
+            fault, folder = waiting.pop(), tempfile.TemporaryDirectory()
+            if problem := plant(fault, Path(folder.name)):
+                yield fault, problem
+            elif process := os.fork():
+                running[process] = fault, folder
+            else:
+                run_test(fault.test, Path(folder.name))
+            continue
+        process, status = os.wait()
+        fault, folder = running.pop(process)
+        yield fault, verdict(os.waitstatus_to_exitcode(status), Path(folder.name, "output").read_text())
+        folder.cleanup()
+
+
+def plant(fault: Fault, folder: Path) -> str:
+    """Put a copy of the library with the fault into the folder; or say why it cannot be planted."""
+    shutil.copytree(ROOT / "src", folder / "src")
+    path = folder / "src" / "martlet" / fault.file
+    text = path.read_text()
+    path.write_text(text.replace(fault.right, fault.wrong))
+    count = text.count(fault.right)
+    return "" if count == 1 else f"the text stands {count} times in {fault.file}"
+
+
+def run_test(test: str, folder: Path) -> NoReturn:
+    """Run a test on the library in this folder, and end the process as pytest would."""
+    status = 3
+    try:
+        output = os.open(folder / "output", os.O_WRONLY | os.O_CREAT)
+        os.dup2(output, 1)
+        os.dup2(output, 2)
+        os.chdir(ROOT)
+        os.environ |= {"PYTHONPATH": str(folder / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
+        sys.dont_write_bytecode = True
+        sys.path[:0] = [str(folder / "src"), str(ROOT)]
+        file, *options = shlex.split(test)
+        quiet = ["-qx", "--no-header", "-p", "no:cacheprovider", "-W", "ignore::pytest.PytestAssertRewriteWarning"]
+        sys.argv = ["pytest", *quiet, f"tests/{file}", *options]
+        import pytest
+
+        ended = int(pytest.main(sys.argv[1:]))
+        import martlet
+
+        assert Path(martlet.__file__).is_relative_to(folder), martlet.__file__
+        status = ended
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(status)
+
+
+def verdict(status: int, output: str) -> str:
+    """What is wrong with a row whose test ended so, or ""."""
+    if status == 1:
+        return ""
+    return "the test passed" if status == 0 else f"the test could not run: {output[-600:]}"
+
+
+def line(fault: Fault, problem: str) -> str:
+    """What is printed of a row."""
+    how, why = ("MISSED", f"  ({problem})") if problem else ("caught", "")
+    return f"{how}  {fault.what}: {fault.test}{why}"
 
 
 def on_cupy(fault: Fault) -> bool:
@@ -904,8 +979,7 @@ def main() -> None:
     missed = 0
     for fault, problem in replay_all(chosen):
         missed += bool(problem)
-        verdict, why = ("MISSED", f"  ({problem})") if problem else ("caught", "")
-        print(f"{verdict}  {fault.what}: {fault.test}{why}", flush=True)
+        print(line(fault, problem), flush=True)
     print(f"{len(chosen) - missed} of {len(chosen)} faults were caught")
     sys.exit(missed)
 

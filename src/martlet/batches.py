@@ -110,20 +110,21 @@ def place_data(
     arrays = leaves(model)
     home = backend_of(arrays[0] if arrays else x)
     width = width_of(model)
-    if model.vocabulary is None:
-        x = _place(owner, "x", x, home, width)
-    else:
-        x = _place_integers(owner, "x", x, home)
-        _check_words(owner, x, model.vocabulary)
-    if (loss is None or loss.takes_labels) and _look_like_labels(t):
-        t = _place_integers(owner, "t", t, home)
-    else:
-        t = _place(owner, "t", t, home, width)
-    if weight is not None:
-        weight = _place(owner, "weight", weight, home, width)
-        numbers = to_numpy(weight)
-        if not (host.all(host.isfinite(numbers)) and host.all(numbers >= 0) and host.any(numbers > 0)):
-            raise ValueError(f"{owner}: weight must be finite and at least 0, and not 0 for every sample")
+    with home.active():
+        if model.vocabulary is None:
+            x = _place(owner, "x", x, home, width)
+        else:
+            x = _place_integers(owner, "x", x, home)
+            _check_words(owner, x, model.vocabulary)
+        if (loss is None or loss.takes_labels) and _look_like_labels(t):
+            t = _place_integers(owner, "t", t, home)
+        else:
+            t = _place(owner, "t", t, home, width)
+        if weight is not None:
+            weight = _place(owner, "weight", weight, home, width)
+            numbers = to_numpy(weight)
+            if not (host.all(host.isfinite(numbers)) and host.all(numbers >= 0) and host.any(numbers > 0)):
+                raise ValueError(f"{owner}: weight must be finite and at least 0, and not 0 for every sample")
     return x, t, weight
 
 

@@ -132,13 +132,14 @@ def measure(
     weight: Array | None = None,
 ) -> dict[str, float]:
     """The loss and the metrics on data that has been placed, each a number on the host."""
-    y = model.predict(x)
     found: dict[str, float] = {}
-    if loss is not None:
-        loss.check_weights()
-        value = loss.value(y, t, weight)
-        loss.check_targets(y, t)
-        found["loss"] = float(to_numpy(value))
+    with backend_of(x).active():
+        y = model.predict(x)
+        if loss is not None:
+            loss.check_weights()
+            value = loss.value(y, t, weight)
+            loss.check_targets(y, t)
+            found["loss"] = float(to_numpy(value))
     return found | apply(owner, metrics, y, t)
 
 

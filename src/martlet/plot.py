@@ -159,6 +159,7 @@ def _decide(model: Layer, points: np.ndarray) -> np.ndarray:
     width = next((dtype_name(a.dtype) for a in arrays if is_floating(a)), None)
     found = []
     for start in range(0, len(points), 65_536):
-        y = to_numpy(model.predict(home.asarray(points[start : start + 65_536], width)))
+        with home.active():
+            y = to_numpy(model.predict(home.asarray(points[start : start + 65_536], width)))
         found.append(np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > 0).astype(int))
     return np.concatenate(found)

@@ -34,6 +34,15 @@ FLAGS = (
     "-std=c++17 -O1 -fPIC -w -fpermissive -fno-strict-aliasing -ffp-contract=off "
     "-D__CUDACC_VER_MAJOR__=13 -D__CUDACC_VER_MINOR__=0"
 )
+# CuPy's loop over all elements, which a thread that is alone may take backwards: no element may need that another one
+# is before it.
+LOOP = """
+#undef CUPY_FOR
+#define CUPY_FOR(i, n) \\
+  for (ptrdiff_t turn = ptrdiff_t(blockIdx.x) * blockDim.x + threadIdx.x, i; \\
+       turn < (n) && (i = position.backwards ? (n) - 1 - turn : turn, true); \\
+       turn += ptrdiff_t(blockDim.x) * gridDim.x)
+"""
 LIBRARIES = ["libcuda.so", "libcudart.so.13", "libcudart.so", "libnvrtc.so.13", "libcublas.so.13", "libcublasLt.so.13"]
 
 
@@ -121,7 +130,8 @@ def build_header() -> None:
     """What stands before every kernel, compiled once, as it is most of its text: kernel.h and CuPy's own headers."""
     cupy, header = PACKAGES / "cupy" / "_core" / "include", HOME / "kernel.h"
     names = ("complex.cuh", "carray.cuh", "atomics.cuh", "math_constants.h")
-    header.write_text((HERE / "kernel.h").read_text() + "".join(f"#include <cupy/{name}>\n" for name in names))
+    included = "".join(f"#include <cupy/{name}>\n" for name in names)
+    header.write_text((HERE / "kernel.h").read_text() + included + LOOP)
     parts = [cupy / "cupy" / "_cccl" / part for part in ("cub", "thrust", "libcudacxx")]
     folders = [f"-I{folder}" for folder in (*parts, cupy, headers())]
     run("g++", *FLAGS.split(), *folders, "-x", "c++-header", header, "-o", f"{header}.gch")

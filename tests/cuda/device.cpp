@@ -1,14 +1,15 @@
 // A CUDA driver, runtime, compiler and BLAS whose device is the processor: what CuPy calls, and no more.
 //
-// Kernels are compiled by g++ and run when they are launched, so streams and events have nothing to wait for.  Memory
-// is the host's, but it is counted and limited, filled with rubbish when it is handed out, and belongs to one of
-// several devices.  A stream that is captured keeps what it is given, and a graph carries it out.
+// Kernels are compiled by g++.  A stream carries out what it was given when something waits for it, and not before, so
+// that a wait that is missing shows.  Memory is the host's, but it is counted and limited, filled with rubbish when it is
+// handed out, and belongs to one of several devices.  A stream that is captured keeps what it is given, for a graph.
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
 #include <cuda_profiler_api.h>
 #include <cuda_runtime.h>
 #include <dlfcn.h>
+#include <sys/mman.h>
 #include <unistd.h>
 
 #include <algorithm>
@@ -16,9 +17,11 @@
 #include <cstdio>
 #include <cstdlib>
 #include <cstring>
+#include <deque>
 #include <fstream>
 #include <functional>
 #include <map>
+#include <memory>
 #include <mutex>
 #include <regex>
 #include <sstream>
@@ -34,50 +37,13 @@ static std::string setting(const char* name, const char* otherwise) {
 }
 static const int DEVICES = std::stoi(setting("CUDA_ON_CPU_DEVICES", "2"));
 static const size_t MEMORY = std::stoull(setting("CUDA_ON_CPU_MEMORY", "4294967296"));
-static std::mutex lock;
+static std::recursive_mutex mutex;
+#define LOCKED std::lock_guard<std::recursive_mutex> guard(mutex)
 
 // What was asked of the device, for whoever counts.
 enum { LAUNCHES, PRODUCTS, TO_DEVICE, TO_HOST, ON_DEVICE, WAITS, ALLOCATIONS, COMPILATIONS, GRAPHS, COUNTS };
 static long counts[COUNTS];
 API long* device_counts() { return counts; }
-
-// -------------------------------------------------------------------------------------------- capture
-
-using Action = std::function<void()>;
-struct Graph { std::vector<Action> actions; };
-static Graph* capturing = nullptr;
-static cudaStream_t captured = nullptr;
-
-static bool is_kept(cudaStream_t stream, const Action& action) {
-  if (!capturing || stream != captured) return false;
-  capturing->actions.push_back(action);
-  return true;
-}
-API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode) {
-  if (capturing) return cudaErrorStreamCaptureUnsupported;
-  capturing = new Graph, captured = stream;
-  DONE;
-}
-API cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
-  *graph = (cudaGraph_t)capturing, capturing = nullptr, captured = nullptr;
-  DONE;
-}
-API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
-  *status = capturing && stream == captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
-  DONE;
-}
-API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
-  *made = (cudaGraphExec_t) new Graph(*(Graph*)graph);
-  DONE;
-}
-API cudaError_t cudaGraphDestroy(cudaGraph_t graph) { delete (Graph*)graph; DONE; }
-API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { delete (Graph*)graph; DONE; }
-API cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { DONE; }
-API cudaError_t cudaGraphLaunch(cudaGraphExec_t graph, cudaStream_t) {
-  counts[GRAPHS]++;
-  for (auto& action : ((Graph*)graph)->actions) action();
-  DONE;
-}
 
 // -------------------------------------------------------------------------------------------- devices
 
@@ -118,25 +84,226 @@ API cudaError_t cudaGetDeviceProperties(cudaDeviceProp* p, int) {
   p->maxThreadsPerBlock = 1024, p->maxThreadsPerMultiProcessor = 2048, p->maxGridSize[0] = 2147483647;
   DONE;
 }
-API cudaError_t cudaDeviceSynchronize() { counts[WAITS]++; DONE; }
 API cudaError_t cudaDeviceCanAccessPeer(int* can, int, int) { *can = 0; DONE; }
 API cudaError_t cudaDeviceEnablePeerAccess(int, unsigned) { return failed(cudaErrorPeerAccessUnsupported); }
 API cudaError_t cudaDeviceDisablePeerAccess(int) { return failed(cudaErrorPeerAccessUnsupported); }
 API cudaError_t cudaProfilerStart() { DONE; }
 API cudaError_t cudaProfilerStop() { DONE; }
 
+// -------------------------------------------------------------------------------------------- streams
+
+using Action = std::function<void()>;
+struct Stream;
+struct Point { Stream* stream; long number; };  // so much of what a stream was given
+struct Work { Action action; std::vector<Point> after; };
+struct Stream {
+  int device;
+  bool apart;  // does not wait for the stream that everyone has, nor that one for it
+  std::deque<Work> waiting;
+  long given = 0, done = 0;
+};
+static std::vector<Stream*> streams;  // which are never deleted: what they were given may still be waited for
+static Stream* everyones[64];
+
+struct Graph { std::vector<Action> actions; long counts[COUNTS] = {}; };
+static Graph* capturing = nullptr;
+static Stream* captured = nullptr;
+static cudaStreamCaptureMode capture_mode;
+static bool spoilt = false;  // by what must not be done meanwhile
+
+static Stream* made_stream(bool apart) {
+  streams.push_back(new Stream{current, apart});
+  return streams.back();
+}
+static Stream* known(cudaStream_t stream) {
+  if ((size_t)stream > 2) return (Stream*)stream;
+  if (!everyones[current]) everyones[current] = made_stream(false);
+  return everyones[current];
+}
+static bool is_everyones(Stream* stream) { return stream == everyones[stream->device]; }
+
+// A number below ``count`` at random, the same in every run.
+static unsigned any_of(unsigned count) {
+  static unsigned bits = 2463534242;
+  bits ^= bits << 13, bits ^= bits >> 17, bits ^= bits << 5;
+  return bits % count;
+}
+static Stream* one_that_waits() {
+  std::vector<Stream*> found;
+  for (Stream* stream : streams)
+    if (stream->done < stream->given) found.push_back(stream);
+  return found[any_of(found.size())];
+}
+// Carry out what a stream was given so far, each piece after what it has to wait for, and now and then one of another stream's.
+static void reach(Point point) {
+  static int depth = 0;
+  Stream& stream = *point.stream;
+  while (stream.done < point.number) {
+    const bool at_random = !depth && !any_of(2);
+    Stream* other = at_random ? one_that_waits() : nullptr;
+    depth++;
+    if (other) {
+      reach({other, other->done + 1});
+    } else {
+      Work work = std::move(stream.waiting.front());
+      stream.waiting.pop_front();
+      for (Point& before : work.after) reach(before);
+      work.action();
+      stream.done++;
+    }
+    depth--;
+  }
+}
+static void reach_all() {
+  for (size_t i = 0; i < streams.size(); i++) reach({streams[i], streams[i]->given});
+}
+
+static cudaError_t give(cudaStream_t handle, int which, Action action, std::vector<Point> after = {}) {
+  LOCKED;
+  Stream* stream = known(handle);
+  if (capturing && stream == captured) {
+    capturing->actions.push_back(std::move(action));
+    if (which < COUNTS) capturing->counts[which]++;
+    DONE;
+  }
+  if (capturing && is_everyones(stream) && !captured->apart) return spoilt = true, failed(cudaErrorStreamCaptureImplicit);
+  if (which < COUNTS) counts[which]++;
+  const bool all = is_everyones(stream);
+  for (Stream* other : streams) {
+    const bool linked = other != stream && other->device == stream->device && !other->apart && !stream->apart;
+    if (linked && (all || is_everyones(other)) && other->done < other->given) after.push_back({other, other->given});
+  }
+  stream->waiting.push_back({std::move(action), std::move(after)});
+  stream->given++;
+  DONE;
+}
+static cudaError_t wait_for(cudaStream_t handle) {
+  LOCKED;
+  Stream* stream = known(handle);
+  if (capturing && (stream == captured || capture_mode != cudaStreamCaptureModeRelaxed))
+    return spoilt = true, failed(cudaErrorStreamCaptureUnsupported);
+  reach({stream, stream->given});
+  DONE;
+}
+// Who asks again and again gets there at last.
+static cudaError_t ask_for(Point point) {
+  if (point.stream->done >= point.number) DONE;
+  reach({point.stream, point.stream->done + 1});
+  return cudaErrorNotReady;
+}
+
+API cudaError_t cudaDeviceSynchronize() { LOCKED; counts[WAITS]++; reach_all(); DONE; }
+API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
+  LOCKED;
+  *stream = (cudaStream_t)made_stream(flags & cudaStreamNonBlocking);
+  DONE;
+}
+API cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
+API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
+API cudaError_t cudaStreamDestroy(cudaStream_t) { DONE; }
+API cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned* flags) { LOCKED; *flags = known(stream)->apart; DONE; }
+API cudaError_t cudaStreamGetPriority(cudaStream_t, int* priority) { *priority = 0; DONE; }
+API cudaError_t cudaStreamSynchronize(cudaStream_t stream) { counts[WAITS]++; return wait_for(stream); }
+API cudaError_t cudaStreamQuery(cudaStream_t stream) { LOCKED; return ask_for({known(stream), known(stream)->given}); }
+API cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t f, void* data, unsigned) {
+  return give(stream, COUNTS, [=] { f(stream, cudaSuccess, data); });
+}
+API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, void* data) {
+  return give(stream, COUNTS, [=] { function(data); });
+}
+
+using Clock = std::chrono::steady_clock;
+struct Event { Point point = {nullptr, 0}; std::shared_ptr<Clock::time_point> when; };
+API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { *event = (cudaEvent_t) new Event; DONE; }
+API cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
+API cudaError_t cudaEventDestroy(cudaEvent_t event) { delete (Event*)event; DONE; }
+API cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
+  LOCKED;
+  auto when = std::make_shared<Clock::time_point>();
+  const auto error = give(stream, COUNTS, [=] { *when = Clock::now(); });
+  *(Event*)handle = {{known(stream), known(stream)->given}, when};
+  return error;
+}
+API cudaError_t cudaEventQuery(cudaEvent_t event) { LOCKED; return ((Event*)event)->when ? ask_for(((Event*)event)->point) : cudaSuccess; }
+API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+  LOCKED;
+  counts[WAITS]++;
+  if (((Event*)event)->when) reach(((Event*)event)->point);
+  DONE;
+}
+API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+  LOCKED;
+  return ((Event*)event)->when ? give(stream, COUNTS, [] {}, {((Event*)event)->point}) : cudaSuccess;
+}
+API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
+  LOCKED;
+  Event &a = *(Event*)from, &b = *(Event*)to;
+  if (!a.when || !b.when) return failed(cudaErrorInvalidResourceHandle);
+  if (a.point.stream->done < a.point.number || b.point.stream->done < b.point.number) return cudaErrorNotReady;
+  *milliseconds = std::chrono::duration<float, std::milli>(*b.when - *a.when).count();
+  DONE;
+}
+
+// -------------------------------------------------------------------------------------------- graphs
+
+API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMode mode) {
+  LOCKED;
+  if (capturing || is_everyones(known(stream))) return failed(cudaErrorStreamCaptureUnsupported);
+  capturing = new Graph, captured = known(stream), capture_mode = mode, spoilt = false;
+  DONE;
+}
+API cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
+  LOCKED;
+  *graph = (cudaGraph_t)(spoilt ? nullptr : capturing), capturing = nullptr, captured = nullptr;
+  return spoilt ? failed(cudaErrorStreamCaptureInvalidated) : cudaSuccess;
+}
+API cudaError_t cudaStreamIsCapturing(cudaStream_t stream, cudaStreamCaptureStatus* status) {
+  LOCKED;
+  *status = capturing && known(stream) == captured ? cudaStreamCaptureStatusActive : cudaStreamCaptureStatusNone;
+  DONE;
+}
+API cudaError_t cudaGraphInstantiate(cudaGraphExec_t* made, cudaGraph_t graph, unsigned long long) {
+  *made = (cudaGraphExec_t) new std::shared_ptr<Graph>(new Graph(*(Graph*)graph));
+  DONE;
+}
+API cudaError_t cudaGraphDestroy(cudaGraph_t graph) { delete (Graph*)graph; DONE; }
+API cudaError_t cudaGraphExecDestroy(cudaGraphExec_t graph) { delete (std::shared_ptr<Graph>*)graph; DONE; }
+API cudaError_t cudaGraphUpload(cudaGraphExec_t, cudaStream_t) { DONE; }
+API cudaError_t cudaGraphLaunch(cudaGraphExec_t made, cudaStream_t stream) {
+  LOCKED;
+  const auto graph = *(std::shared_ptr<Graph>*)made;
+  for (int i = 0; i < COUNTS; i++) counts[i] += graph->counts[i];
+  return give(stream, GRAPHS, [=] { for (auto& action : graph->actions) action(); });
+}
+
 // -------------------------------------------------------------------------------------------- memory
 
 struct Block { size_t size; int device; };
 static std::map<char*, Block> blocks;
+static std::map<char*, size_t> pinned;  // of the host, which a stream reads and writes when it comes to it
 static size_t in_use[64];
 
 static void* lines(size_t size) { return aligned_alloc(512, (size + 511) / 512 * 512); }
+// Behind a block of the device lies a page that nobody may touch: there a kernel ends that goes too far.
+static const size_t PAGE = 4096;
+static size_t whole(size_t size) { return (size + PAGE - 1) / PAGE * PAGE + PAGE; }
+static size_t before(size_t size) { return whole(size) - PAGE - (size + 15) / 16 * 16; }
+static void* fenced(size_t size) {
+  char* first = (char*)mmap(nullptr, whole(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (first == MAP_FAILED) return nullptr;
+  mprotect(first + whole(size) - PAGE, PAGE, PROT_NONE);
+  return first + before(size);
+}
+static bool forbidden() {  // while a stream is captured
+  if (!capturing || capture_mode == cudaStreamCaptureModeRelaxed) return false;
+  return spoilt = true;
+}
 
 API cudaError_t cudaMalloc(void** place, size_t size) {
-  std::lock_guard<std::mutex> guard(lock);
+  LOCKED;
+  if (forbidden()) return failed(cudaErrorStreamCaptureUnsupported);
   counts[ALLOCATIONS]++;
-  *place = in_use[current] + size > MEMORY ? nullptr : lines(size);
+  *place = in_use[current] + size > MEMORY ? nullptr : fenced(size);
   if (!*place) return failed(cudaErrorMemoryAllocation);
   memset(*place, 0xCD, size);
   blocks[(char*)*place] = {size, current};
@@ -145,77 +312,91 @@ API cudaError_t cudaMalloc(void** place, size_t size) {
 }
 API cudaError_t cudaFree(void* place) {
   if (!place) DONE;
-  std::lock_guard<std::mutex> guard(lock);
+  LOCKED;
   auto found = blocks.find((char*)place);
   if (found == blocks.end()) return failed(cudaErrorInvalidValue);
+  reach_all();
   memset(place, 0xDD, found->second.size);
   in_use[found->second.device] -= found->second.size;
+  munmap((char*)place - before(found->second.size), whole(found->second.size));
   blocks.erase(found);
+  DONE;
+}
+API cudaError_t cudaHostAlloc(void** place, size_t size, unsigned) {
+  LOCKED;
+  *place = lines(size);
+  pinned[(char*)*place] = size;
+  DONE;
+}
+API cudaError_t cudaFreeHost(void* place) {
+  LOCKED;
+  reach_all();
+  pinned.erase((char*)place);
   free(place);
   DONE;
 }
-API cudaError_t cudaHostAlloc(void** place, size_t size, unsigned) { *place = lines(size); DONE; }
-API cudaError_t cudaFreeHost(void* place) { free(place); DONE; }
 API cudaError_t cudaMemGetInfo(size_t* left, size_t* total) { *total = MEMORY, *left = MEMORY - in_use[current]; DONE; }
+
+static size_t size_of(const size_t& size) { return size; }
+static size_t size_of(const Block& block) { return block.size; }
+template <class T>
+static T* around(std::map<char*, T>& all, const void* where) {
+  auto after = all.upper_bound((char*)where);
+  if (after == all.begin()) return nullptr;
+  auto& [first, found] = *std::prev(after);
+  return (char*)where < first + size_of(found) ? &found : nullptr;
+}
 API cudaError_t cudaPointerGetAttributes(cudaPointerAttributes* found, const void* where) {
+  LOCKED;
   memset(found, 0, sizeof *found);
   found->type = cudaMemoryTypeUnregistered, found->device = -2, found->hostPointer = (void*)where;
-  std::lock_guard<std::mutex> guard(lock);
-  auto after = blocks.upper_bound((char*)where);
-  if (after == blocks.begin() || (char*)where >= std::prev(after)->first + std::prev(after)->second.size) DONE;
-  found->type = cudaMemoryTypeDevice, found->device = std::prev(after)->second.device, found->devicePointer = (void*)where;
+  if (around(pinned, where)) found->type = cudaMemoryTypeHost;
+  if (Block* block = around(blocks, where))
+    found->type = cudaMemoryTypeDevice, found->device = block->device, found->devicePointer = (void*)where;
   DONE;
 }
-API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind kind, cudaStream_t stream) {
-  if (is_kept(stream, [=] { cudaMemcpyAsync(to, from, size, kind, nullptr); })) DONE;
-  counts[kind == cudaMemcpyHostToDevice ? TO_DEVICE : kind == cudaMemcpyDeviceToHost ? TO_HOST : ON_DEVICE]++;
-  memmove(to, from, size);
-  DONE;
+// What lies in the host's ordinary memory is taken at once, and what goes there is waited for.  In the stream that everyone
+// has, a copy from one device to another waits for both, and both for it.
+API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMemcpyKind, cudaStream_t stream) {
+  LOCKED;
+  const Block *source = around(blocks, from), *target = around(blocks, to);
+  const int which = source && target ? ON_DEVICE : source ? TO_HOST : TO_DEVICE;
+  const bool keeps = capturing && known(stream) == captured;
+  Action copy = [=] { memmove(to, from, size); };
+  if (!source && !around(pinned, from) && !keeps) {
+    auto staged = std::make_shared<std::vector<char>>((const char*)from, (const char*)from + size);
+    copy = [=] { memcpy(to, staged->data(), size); };
+  }
+  std::vector<Point> after;
+  const bool both = source && target && source->device != target->device && is_everyones(known(stream));
+  for (Stream* other : streams)
+    if (both && other != known(stream) && !other->apart) after.push_back({other, other->given});
+  if (auto error = give(stream, which, copy, after)) return error;
+  for (Stream* other : streams)
+    if (both && other != known(stream) && is_everyones(other)) {
+      other->waiting.push_back({[] {}, {{known(stream), known(stream)->given}}});
+      other->given++;
+    }
+  return target || around(pinned, to) ? cudaSuccess : wait_for(stream);
 }
 API cudaError_t cudaMemcpy(void* to, const void* from, size_t size, cudaMemcpyKind kind) {
-  return cudaMemcpyAsync(to, from, size, kind, nullptr);
+  LOCKED;
+  if (forbidden()) return failed(cudaErrorStreamCaptureUnsupported);
+  if (auto error = cudaMemcpyAsync(to, from, size, kind, nullptr)) return error;
+  return around(blocks, from) && around(blocks, to) ? cudaSuccess : wait_for(nullptr);
 }
 API cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t size, cudaStream_t stream) {
   return cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, stream);
 }
 API cudaError_t cudaMemcpyPeer(void* to, int, const void* from, int, size_t size) {
+  LOCKED;
+  reach_all();  // it waits for both devices
   return cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, nullptr);
 }
 API cudaError_t cudaMemsetAsync(void* place, int value, size_t size, cudaStream_t stream) {
-  if (is_kept(stream, [=] { cudaMemsetAsync(place, value, size, nullptr); })) DONE;
-  counts[ON_DEVICE]++;
-  memset(place, value, size);
-  DONE;
+  return give(stream, ON_DEVICE, [=] { memset(place, value, size); });
 }
 API cudaError_t cudaMemset(void* place, int value, size_t size) { return cudaMemsetAsync(place, value, size, nullptr); }
-
-// -------------------------------------------------------------------------------------------- streams and events
-
-struct Stream { int device; };
-API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned) { *stream = (cudaStream_t) new Stream{current}; DONE; }
-API cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
-API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned, int) { return cudaStreamCreateWithFlags(stream, 0); }
-API cudaError_t cudaStreamDestroy(cudaStream_t stream) { delete (Stream*)stream; DONE; }
-API cudaError_t cudaStreamGetFlags(cudaStream_t, unsigned* flags) { *flags = 0; DONE; }
-API cudaError_t cudaStreamGetPriority(cudaStream_t, int* priority) { *priority = 0; DONE; }
-API cudaError_t cudaStreamSynchronize(cudaStream_t) { counts[WAITS]++; DONE; }
-API cudaError_t cudaStreamQuery(cudaStream_t) { DONE; }
-API cudaError_t cudaStreamWaitEvent(cudaStream_t, cudaEvent_t, unsigned) { DONE; }
-API cudaError_t cudaStreamAddCallback(cudaStream_t s, cudaStreamCallback_t f, void* data, unsigned) { f(s, cudaSuccess, data); DONE; }
-API cudaError_t cudaLaunchHostFunc(cudaStream_t, cudaHostFn_t function, void* data) { function(data); DONE; }
-
-using Clock = std::chrono::steady_clock;
-struct Event { Clock::time_point when; };
-API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { *event = (cudaEvent_t) new Event; DONE; }
-API cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
-API cudaError_t cudaEventDestroy(cudaEvent_t event) { delete (Event*)event; DONE; }
-API cudaError_t cudaEventRecord(cudaEvent_t event, cudaStream_t) { ((Event*)event)->when = Clock::now(); DONE; }
-API cudaError_t cudaEventQuery(cudaEvent_t) { DONE; }
-API cudaError_t cudaEventSynchronize(cudaEvent_t) { counts[WAITS]++; DONE; }
-API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t a, cudaEvent_t b) {
-  *milliseconds = std::chrono::duration<float, std::milli>(((Event*)b)->when - ((Event*)a)->when).count();
-  DONE;
-}
 
 // -------------------------------------------------------------------------------------------- the compiler
 
@@ -247,8 +428,9 @@ API int nvrtcCompileProgram(Source* source, int count, const char** options) {
     whole += "extern \"C\" void call_" + name + "(void** p) { call(&" + name + ", p); }\n";
     whole += "extern \"C\" const size_t* sizes_" + name + "() { return sizes(&" + name + "); }\n";
   }
-  // A kernel whose threads stride over all elements and never meet may as well have one thread.
-  bool alone = text.find("CUPY_FOR(") != std::string::npos;
+  // A kernel whose threads stride over all elements, and never meet nor leave early, may as well have one thread.
+  static const std::regex leaves(R"(\breturn\s*;)");
+  bool alone = text.find("CUPY_FOR(") != std::string::npos && !std::regex_search(text, leaves);
   for (auto word : {"__sync", "__shfl", "__shared__", "threadIdx"}) alone &= text.find(word) == std::string::npos;
 
   std::ostringstream base;
@@ -256,7 +438,7 @@ API int nvrtcCompileProgram(Source* source, int count, const char** options) {
   const std::string library = base.str() + ".so", mine = base.str() + "." + std::to_string(getpid());
   if (access(library.c_str(), R_OK)) {
     std::ofstream(mine + ".cpp") << whole;
-    const std::string command = "g++ -shared -include " + home + "/kernel.h " + flags + " " + mine + ".cpp -o " + mine + ".so -L" + home + "/lib -lcuda >" + mine + ".log 2>&1";
+    const std::string command = "g++ -shared -Wl,-Bsymbolic -include " + home + "/kernel.h " + flags + " " + mine + ".cpp -o " + mine + ".so -L" + home + "/lib -lcuda >" + mine + ".log 2>&1";
     bool wrong = system(command.c_str());
     std::ifstream log(mine + ".log");
     source->log.assign(std::istreambuf_iterator<char>(log), {});
@@ -280,7 +462,7 @@ API int nvrtcGetLoweredName(Source*, const char* name, const char** found) { *fo
 
 // -------------------------------------------------------------------------------------------- kernels
 
-struct Position { uint3 thread, block; dim3 block_size, grid_size; };  // as in kernel.h
+struct Position { uint3 thread, block; dim3 block_size, grid_size; bool backwards; };  // as in kernel.h
 struct Kernel {
   void (*call)(void**);
   const size_t* (*sizes)();
@@ -299,7 +481,7 @@ API CUresult cuModuleUnload(CUmodule) { return CUDA_SUCCESS; }
 API CUresult cuModuleGetFunction(CUfunction* function, CUmodule module, const char* name) {
   auto image = (Image*)module;
   auto symbol = [&](const std::string& what) { return dlsym(image->library, what.c_str()); };
-  std::lock_guard<std::mutex> guard(lock);
+  LOCKED;
   auto& kernel = image->kernels[name];
   if (!kernel) {
     const std::string own = name;
@@ -377,6 +559,7 @@ static bool let_go(unsigned from, unsigned to, State waiting) {
     if (team.fibers[i].state == waiting) team.fibers[i].state = RUNNING, any = true;
   return any;
 }
+// In which order threads and blocks take their turns is left to chance: none may need that another one was first.
 static void run_block(Position* at, unsigned count) {
   team.fibers.assign(count, {});
   while (team.stacks.size() < count) team.stacks.push_back((char*)aligned_alloc(64, STACK));
@@ -387,7 +570,9 @@ static void run_block(Position* at, unsigned count) {
     team.fibers[i] = {top, RUNNING};
   }
   for (bool more = true; more;) {
-    for (unsigned i = 0; i < count; i++) {
+    const bool backwards = any_of(2);
+    for (unsigned turn = 0; turn < count; turn++) {
+      const unsigned i = backwards ? count - 1 - turn : turn;
       if (team.fibers[i].state != RUNNING) continue;
       team.self = i;
       const unsigned row = i / at->block_size.x;
@@ -399,37 +584,37 @@ static void run_block(Position* at, unsigned count) {
     if (!more) more = let_go(0, count, AT_BLOCK);
   }
 }
-API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
-                            unsigned bz, unsigned shared, CUstream stream, void** arguments, void**) {
-  auto kernel = (Kernel*)function;
-  if (capturing && stream == captured) {
-    std::vector<std::vector<char>> values;
-    for (const size_t* size = kernel->sizes(); *size; size++)
-      values.emplace_back((char*)arguments[values.size()], (char*)arguments[values.size()] + *size);
-    capturing->actions.push_back([=]() mutable {
-      std::vector<void*> addresses;
-      for (auto& value : values) addresses.push_back(value.data());
-      cuLaunchKernel(function, gx, gy, gz, bx, by, bz, shared, nullptr, addresses.data(), nullptr);
-    });
-    return CUDA_SUCCESS;
-  }
-  counts[LAUNCHES]++;
+static void run_kernel(Kernel* kernel, dim3 grid, dim3 block, unsigned shared, void** arguments) {
   Position* at = kernel->position();
   if (kernel->alone) {
-    *at = {{0, 0, 0}, {0, 0, 0}, {1, 1, 1}, {1, 1, 1}};
+    *at = {{0, 0, 0}, {0, 0, 0}, {1, 1, 1}, {1, 1, 1}, any_of(2)};
     kernel->call(arguments);
-    return CUDA_SUCCESS;
+    return;
   }
   team.kernel = kernel, team.arguments = arguments;
   team.shared.resize(std::max<size_t>(team.shared.size(), shared));
-  at->block_size = {bx, by, bz}, at->grid_size = {gx, gy, gz};
-  for (unsigned z = 0; z < gz; z++)
-    for (unsigned y = 0; y < gy; y++)
-      for (unsigned x = 0; x < gx; x++) {
-        at->block = {x, y, z};
-        run_block(at, bx * by * bz);
-      }
-  return CUDA_SUCCESS;
+  at->block_size = block, at->grid_size = grid, at->backwards = false;
+  const size_t count = (size_t)grid.x * grid.y * grid.z;
+  const bool backwards = any_of(2);
+  for (size_t turn = 0; turn < count; turn++) {
+    const size_t i = backwards ? count - 1 - turn : turn, row = i / grid.x;
+    at->block = {unsigned(i % grid.x), unsigned(row % grid.y), unsigned(row / grid.y)};
+    run_block(at, block.x * block.y * block.z);
+  }
+}
+API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsigned gz, unsigned bx, unsigned by,
+                            unsigned bz, unsigned shared, CUstream stream, void** arguments, void**) {
+  auto kernel = (Kernel*)function;
+  std::vector<std::vector<char>> values;
+  for (const size_t* size = kernel->sizes(); *size; size++) {
+    const char* value = (const char*)arguments[values.size()];
+    values.emplace_back(value, value + *size);
+  }
+  return (CUresult)give((cudaStream_t)stream, LAUNCHES, [=]() mutable {
+    std::vector<void*> addresses;
+    for (auto& value : values) addresses.push_back(value.data());
+    run_kernel(kernel, {gx, gy, gz}, {bx, by, bz}, shared, addresses.data());
+  });
 }
 
 // -------------------------------------------------------------------------------------------- BLAS
@@ -493,41 +678,56 @@ static void multiply(int m, int n, int k, double alpha, Matrix A, Matrix B, doub
     for (int i = 0; i < m; i++) C.set(i, j, T(alpha) * column[i] + (beta ? T(beta) * T(C.get(i, j)) : T(0)));
   }
 }
-static int product(Handle* handle, int m, int n, int k, double alpha, Matrix A, Matrix B, double beta, Matrix C) {
+// A factor is the host's and read at once, or the device's and read when its turn comes.
+struct Factor {
+  const void* place;
+  bool wide;
+  double value;
+
+  template <class T>
+  Factor(Handle* h, const T* place) : Factor(h, place, sizeof(T) == 8) {}
+  Factor(Handle* h, const void* place, bool wide)
+      : place(h->pointer_mode ? place : nullptr), wide(wide), value(h->pointer_mode ? 0 : read(place)) {}
+  double read(const void* from) const { return wide ? *(const double*)from : *(const float*)from; }
+  double operator()() const { return place ? read(place) : value; }
+};
+static bool is_wide(int compute) { return compute == IN_DOUBLE || compute == IN_DOUBLE_PEDANTIC; }
+
+static int product(Handle* handle, int m, int n, int k, Factor alpha, Matrix A, Matrix B, Factor beta, Matrix C) {
   if (!A.fits(m, k) || !B.fits(k, n) || !C.fits(m, n)) return INVALID_VALUE;
-  auto work = [=] {
-    counts[PRODUCTS]++;
-    (A.type == CUDA_R_64F ? multiply<double> : multiply<float>)(m, n, k, alpha, A, B, beta, C);
-  };
-  if (!is_kept(handle->stream, work)) work();
-  return SUCCESS;
-}
-static double factor(const void* value, int compute) {
-  return compute == IN_DOUBLE || compute == IN_DOUBLE_PEDANTIC ? *(const double*)value : *(const float*)value;
+  return give(handle->stream, PRODUCTS, [=] {
+    (A.type == CUDA_R_64F ? multiply<double> : multiply<float>)(m, n, k, alpha(), A, B, beta(), C);
+  });
 }
 API int cublasGemmEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* A, cudaDataType at,
                      int lda, const void* B, cudaDataType bt, int ldb, const void* beta, void* C, cudaDataType ct, int ldc,
                      int compute, int) {
-  return product(h, m, n, k, factor(alpha, compute), {A, at, (size_t)lda, ta != 0}, {B, bt, (size_t)ldb, tb != 0},
-                 factor(beta, compute), {C, ct, (size_t)ldc, false});
+  const bool wide = is_wide(compute);
+  return product(h, m, n, k, {h, alpha, wide}, {A, at, (size_t)lda, ta != 0}, {B, bt, (size_t)ldb, tb != 0},
+                 {h, beta, wide}, {C, ct, (size_t)ldc, false});
 }
 API int cublasGemmStridedBatchedEx(Handle* h, int ta, int tb, int m, int n, int k, const void* alpha, const void* A,
                                    cudaDataType at, int lda, long long sa, const void* B, cudaDataType bt, int ldb,
                                    long long sb, const void* beta, void* C, cudaDataType ct, int ldc, long long sc, int count,
                                    int compute, int) {
   const Matrix a = {A, at, (size_t)lda, ta != 0}, b = {B, bt, (size_t)ldb, tb != 0}, c = {C, ct, (size_t)ldc, false};
+  const bool wide = is_wide(compute);
   int status = SUCCESS;
   for (int i = 0; i < count && !status; i++)
-    status = product(h, m, n, k, factor(alpha, compute), a.number(i, sa), b.number(i, sb), factor(beta, compute), c.number(i, sc));
+    status = product(h, m, n, k, {h, alpha, wide}, a.number(i, sa), b.number(i, sb), {h, beta, wide}, c.number(i, sc));
   return status;
 }
+// The places of the matrices are on the device as well.
 template <class T>
 static int each_product(cudaDataType t, Handle* h, int ta, int tb, int m, int n, int k, const T* alpha, const T* const A[],
                         int lda, const T* const B[], int ldb, const T* beta, T* const C[], int ldc, int count) {
+  const Factor factor(h, alpha), of_old(h, beta);
   int status = SUCCESS;
   for (int i = 0; i < count && !status; i++)
-    status = product(h, m, n, k, *alpha, {A[i], t, (size_t)lda, ta != 0}, {B[i], t, (size_t)ldb, tb != 0}, *beta,
-                     {C[i], t, (size_t)ldc, false});
+    status = give(h->stream, PRODUCTS, [=] {
+      multiply<T>(m, n, k, factor(), {A[i], t, (size_t)lda, ta != 0}, {B[i], t, (size_t)ldb, tb != 0}, of_old(),
+                  {C[i], t, (size_t)ldc, false});
+    });
   return status;
 }
 API int cublasSgemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const float* alpha, const float* const A[], int lda,
@@ -539,21 +739,21 @@ API int cublasDgemmBatched(Handle* h, int ta, int tb, int m, int n, int k, const
   return each_product(CUDA_R_64F, h, ta, tb, m, n, k, alpha, A, lda, B, ldb, beta, C, ldc, count);
 }
 template <class T>
-static int sum(cudaDataType t, Handle* h, int ta, int tb, int m, int n, T alpha, const T* A, int lda, T beta, const T* B,
-               int ldb, T* C, int ldc) {
+static int sum(cudaDataType t, Handle* h, int ta, int tb, int m, int n, const T* alpha, const T* A, int lda, const T* beta,
+               const T* B, int ldb, T* C, int ldc) {
   const Matrix a = {A, t, (size_t)lda, ta != 0}, b = {B, t, (size_t)ldb, tb != 0}, c = {C, t, (size_t)ldc, false};
-  auto work = [=] {
+  const Factor of_a(h, alpha), of_b(h, beta);
+  return give(h->stream, COUNTS, [=] {
+    const T p = of_a(), q = of_b();
     for (int j = 0; j < n; j++)
-      for (int i = 0; i < m; i++) c.set(i, j, (alpha ? alpha * T(a.get(i, j)) : T(0)) + (beta ? beta * T(b.get(i, j)) : T(0)));
-  };
-  if (!is_kept(h->stream, work)) work();
-  return SUCCESS;
+      for (int i = 0; i < m; i++) c.set(i, j, (p ? p * T(a.get(i, j)) : T(0)) + (q ? q * T(b.get(i, j)) : T(0)));
+  });
 }
 API int cublasSgeam(Handle* h, int ta, int tb, int m, int n, const float* alpha, const float* A, int lda, const float* beta,
                     const float* B, int ldb, float* C, int ldc) {
-  return sum(CUDA_R_32F, h, ta, tb, m, n, *alpha, A, lda, *beta, B, ldb, C, ldc);
+  return sum(CUDA_R_32F, h, ta, tb, m, n, alpha, A, lda, beta, B, ldb, C, ldc);
 }
 API int cublasDgeam(Handle* h, int ta, int tb, int m, int n, const double* alpha, const double* A, int lda, const double* beta,
                     const double* B, int ldb, double* C, int ldc) {
-  return sum(CUDA_R_64F, h, ta, tb, m, n, *alpha, A, lda, *beta, B, ldb, C, ldc);
+  return sum(CUDA_R_64F, h, ta, tb, m, n, alpha, A, lda, beta, B, ldb, C, ldc);
 }

@@ -33,6 +33,7 @@
 struct Position {
   uint3 thread, block;
   dim3 block_size, grid_size;
+  bool backwards;  // whether a thread that is alone begins with the last element
 };
 static thread_local Position position;
 #define threadIdx position.thread

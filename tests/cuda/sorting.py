@@ -14,12 +14,13 @@ def get_build_version() -> int:
     return 0
 
 
-def _refuse_capture() -> None:
-    """As Thrust does, which waits for the stream."""
+def _wait() -> None:
+    """Wait for the stream, as Thrust does, which is why it cannot be captured."""
     from cupy.cuda import get_current_stream
 
     if get_current_stream().is_capturing():
         raise RuntimeError("cudaErrorStreamCaptureUnsupported: operation not permitted when stream is capturing")
+    get_current_stream().synchronize()
 
 
 def _array(dtype: Any, place: int, shape: Any) -> np.ndarray:
@@ -30,17 +31,17 @@ def _array(dtype: Any, place: int, shape: Any) -> np.ndarray:
 
 
 def sort(dtype: Any, data: int, keys: int, shape: Any) -> None:
-    _refuse_capture()
+    _wait()
     _array(dtype, data, shape).sort(axis=-1, kind="stable")
 
 
 def argsort(dtype: Any, order: int, data: int, keys: int, shape: Any) -> None:
-    _refuse_capture()
+    _wait()
     x, found = _array(dtype, data, shape), _array(np.intp, order, shape)
     found[...] = np.argsort(x, axis=-1, kind="stable")
     x[...] = np.take_along_axis(x, found, -1)
 
 
 def lexsort(dtype: Any, order: int, keys: int, count: int, length: int) -> None:
-    _refuse_capture()
+    _wait()
     _array(np.intp, order, (length,))[...] = np.lexsort(_array(dtype, keys, (count, length)))

@@ -128,17 +128,18 @@ class Backend:
 
         if namespace(x) is self.xp:
             x = self.lib.detach(x)
-            if copy:
-                x = self.xp.asarray(x, copy=True)
-            if self.device is not None and device_of(x) != self.device:
-                import array_api_compat
-
-                x = array_api_compat.to_device(x, self.device)
+            if copy or (self.device is not None and device_of(x) != self.device):
+                x = self.lib.copied(x, self.device)
             wanted = self._find_dtype(width) if width else x.dtype
-            return x if x.dtype == wanted else self.xp.astype(x, wanted)
+            if x.dtype == wanted:
+                return x
+            with self.lib.active(device_of(x)):
+                return self.xp.astype(x, wanted)
 
         if on_cuda(x) and self.lib.reaches_cuda(self.xp, self.device):
-            return self.asarray(self.xp.from_dlpack(x), width, copy=True)  # from one library to another on the GPU
+            there = self.asarray(self.xp.from_dlpack(x), width, copy=True)  # from one library to another on the GPU
+            self.lib.synchronize([there], self.device)  # the other library does not know until when its array is read
+            return there
 
         data = to_numpy(x)
         wanted = self._find_dtype(width or dtype_name(data.dtype))

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend.arrays import Array, host
+from martlet.backend.arrays import Array, device_of, host, namespace
 
 
 class BackendUnavailable(RuntimeError):
@@ -71,6 +71,14 @@ class Library:
     def detach(self, x: Array) -> Array:
         """The same numbers, free of what the library would record for gradients of its own."""
         return x
+
+    def copied(self, x: Array, device: Any) -> Array:
+        """The same numbers in memory of their own, on that device; None: where the library puts them."""
+        import array_api_compat
+
+        if device is not None and device_of(x) != device:
+            return array_api_compat.to_device(x, device)
+        return namespace(x).asarray(x, copy=True)
 
     def row_by_row(self, x: Array) -> Array:
         """The array itself, where its last axis runs fastest in memory, and else a copy in which it does."""
@@ -232,6 +240,27 @@ class _Cupy(Library):
         import cupy
 
         return cupy.asnumpy(x)
+
+    def copied(self, x: Array, device: Any) -> Array:
+        # From one device to another a copy is in the stream of the second, which does not know what that of the first
+        # still has to write there, nor that one until when it is read.
+        import cupy
+
+        current, here = cupy.cuda.get_current_stream, device or cupy.cuda.Device()
+        if x.device == here:
+            with here:
+                return super().copied(x, here)
+        with x.device:
+            if not (x.flags.c_contiguous or x.flags.f_contiguous):  # CuPy sends only what lies in one piece
+                x = x.copy()
+            written = current().record()
+        with here:
+            current().wait_event(written)
+            copy = super().copied(x, here)
+            read = current().record()
+        with x.device:
+            current().wait_event(read)
+        return copy
 
     def row_by_row(self, x: Array) -> Array:
         return x if x.flags.c_contiguous else x.copy(order="C")

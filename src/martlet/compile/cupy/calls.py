@@ -5,7 +5,8 @@ from __future__ import annotations
 import ctypes
 import functools
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import cupy
@@ -37,6 +38,24 @@ class Place:
 
     def __init__(self) -> None:
         self.blas = Blas()
+        self.home = self.last = cupy.cuda.get_current_stream().ptr  # the stream for which the memory was taken
+        self.done = cupy.cuda.Event(disable_timing=True)
+
+    @contextmanager
+    def turn(self) -> Iterator[None]:
+        """Use the memory on the current stream, after what another stream still has to do there."""
+        stream = cupy.cuda.get_current_stream()
+        stream.wait_event(self.done)
+        try:
+            yield
+        finally:
+            self.done.record(stream)
+            self.last = stream.ptr
+
+    def leave(self) -> None:
+        """Before the memory is given back to the stream for which it was taken: wait until no other one uses it."""
+        if self.last != self.home:
+            self.done.synchronize()
 
     @staticmethod
     def buffer(nbytes: int) -> cupy.ndarray:

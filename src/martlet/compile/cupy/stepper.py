@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -37,9 +38,16 @@ def replayed(lists: Lists) -> Lists:
                 plan = CupyPlan(record(lists, arrays), [], CupyState({}, Place()))
                 plan.as_a_graph(lambda: sums(_results(plan, arrays)))
                 made[device] = plan
-            return [x.copy() for x in _results(made[device], arrays)]
+            with made[device].state.place.turn():
+                return [x.copy() for x in _results(made[device], arrays)]
 
+    weakref.finalize(run, _leave, made).atexit = False
     return run
+
+
+def _leave(made: dict[int, CupyPlan]) -> None:
+    for plan in made.values():
+        plan.state.place.leave()
 
 
 def _results(plan: CupyPlan, arrays: list[Array]) -> list[Array]:
