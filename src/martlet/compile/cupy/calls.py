@@ -38,8 +38,7 @@ class Place:
 
     def __init__(self) -> None:
         self.blas = Blas()
-        self.home = self.last = cupy.cuda.get_current_stream().ptr  # the stream for which the memory was taken
-        self.done = cupy.cuda.Event(disable_timing=True)
+        self.done = cupy.cuda.Event(disable_timing=True)  # with what was computed there last
 
     @contextmanager
     def turn(self) -> Iterator[None]:
@@ -50,12 +49,6 @@ class Place:
             yield
         finally:
             self.done.record(stream)
-            self.last = stream.ptr
-
-    def leave(self) -> None:
-        """Before the memory is given back to the stream for which it was taken: wait until no other one uses it."""
-        if self.last != self.home:
-            self.done.synchronize()
 
     @staticmethod
     def buffer(nbytes: int) -> cupy.ndarray:

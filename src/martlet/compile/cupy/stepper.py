@@ -41,13 +41,14 @@ def replayed(lists: Lists) -> Lists:
             with made[device].state.place.turn():
                 return [x.copy() for x in _results(made[device], arrays)]
 
-    weakref.finalize(run, _leave, made).atexit = False
+    weakref.finalize(run, _wait_for, made).atexit = False
     return run
 
 
-def _leave(made: dict[int, CupyPlan]) -> None:
+def _wait_for(made: dict[int, CupyPlan]) -> None:
+    """Wait until nothing uses the memory of these plans: it goes back to the streams for which it was taken."""
     for plan in made.values():
-        plan.state.place.leave()
+        plan.state.place.done.synchronize()
 
 
 def _results(plan: CupyPlan, arrays: list[Array]) -> list[Array]:
