@@ -48,10 +48,26 @@ LIBRARIES = {
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
+installed: dict[object, str] = {}
+"""Where packages have been installed in this run, by what was asked for."""
+
+
 def install(session: nox.Session, group: str, *libraries: str) -> None:
-    """These libraries, then martlet in place with a dependency group; nothing under --no-venv."""
+    """These libraries, then martlet in place with a dependency group; nothing under --no-venv.
+
+    A session that needs what an earlier one has is told where it is.
+    """
     if isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
         return
+    script = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
+    here = str(session.run("python", "-c", script, silent=True, log=False)).strip()
+    there = installed.setdefault((session.python, group, libraries), here)
+    link = Path(here, "of_another_session.pth")
+    if there != here:
+        link.write_text(f"import site; site.addsitedir({there!r})\n")
+        session.log(f"what it needs is in {there}")
+        return
+    link.unlink(missing_ok=True)
     # Python compiles what it imports, and that is a small part of what comes here.
     if libraries:
         session.install("--no-compile", *libraries)
@@ -63,7 +79,7 @@ def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
     report = Path(session.create_tmp()) / "report.xml"
     # A process per core, and a thread per process: the arrays of the tests are small.
     session.run(
-        *("pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs),
+        *("python", "-m", "pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs),
         env=ONE_THREAD | environment,
     )
     suite = ElementTree.parse(report).getroot().find("testsuite")
@@ -114,8 +130,9 @@ def cupy_on_cpu(session: nox.Session) -> None:
     run_pytest(session, "cupy", MARTLET_REQUIRE_GPU="1", **json.loads(found))
     # Once more where each array has memory of its own, behind which a kernel that goes too far is stopped.
     fenced = json.loads(found) | {"PYTHONPATH": "tests/cuda"}
-    few = ("tests/test_replayed.py", "-k", "every_layer or every_loss or every_operation or words")
-    session.run("pytest", "-p", "unpooled", "--backend", "cupy", "-n", "auto", *few, env=ONE_THREAD | fenced)
+    few = ["tests/test_replayed.py", "-k", "every_layer or every_loss or every_operation or words"]
+    command = ["python", "-m", "pytest", "-p", "unpooled", "--backend", "cupy", "-n", "auto"]
+    session.run(*command, *few, env=ONE_THREAD | fenced)
     # NVIDIA's own compiler, where CuPy does not find it, must take every kernel that martlet has written.
     folder = str(Path(session.create_tmp()) / "nvrtc")
     session.run("pip", "install", "--quiet", "--no-deps", "--target", folder, "nvidia-cuda-nvrtc<13.1", silent=True)

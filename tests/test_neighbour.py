@@ -161,6 +161,8 @@ def test_from_one_library_to_another_on_a_gpu_goes_by_dlpack(monkeypatch: pytest
     monkeypatch.setattr(OnTheGpu, "dtype", np.dtype("float64"), raising=False)
     monkeypatch.setattr("martlet.backend.namespace", lambda x: home.xp if isinstance(x, torch.Tensor) else np)
     monkeypatch.setattr(type(home.lib), "reaches_cuda", lambda self, xp, device: True)
+    monkeypatch.setattr("martlet.backend.library_of", lambda x: home.lib)
+    monkeypatch.setattr("martlet.backend.device_of", lambda x: None)
     monkeypatch.setattr(home.xp, "from_dlpack", lambda x: there if x is given else None)
     waited: list[Any] = []
     monkeypatch.setattr(type(home.lib), "synchronize", lambda self, arrays, device: waited.extend(arrays))

@@ -14,8 +14,11 @@ import numpy as np
 import pytest
 from cases import affine
 from conftest import why_not
+from replayed import training
 
 import martlet as mt
+from martlet.compile import stepper
+from martlet.evaluation import METRICS
 
 pytestmark = pytest.mark.only("cupy")
 
@@ -94,6 +97,50 @@ def test_the_memory_of_a_compiled_function_is_not_given_back_before_its_last_cal
                 np.testing.assert_array_equal(mt.to_numpy(other), np.full(1000, 7.0))
 
 
+def test_a_stepper_may_be_used_in_another_stream_each_time(streams: Any) -> None:
+    one, other = (stepper(*training("cupy"), size=5) for _ in range(2))
+    orders = [np.random.default_rng(i).permutation(23) for i in range(6)]
+    for order in orders:
+        one.shuffle(order)
+        one.run(0, 5)
+    left = iter(streams)
+    for order in orders:
+        with next(left):
+            other.shuffle(order)
+        with next(left):
+            other.run(0, 5)
+    with next(left) as stream:
+        read = other.read()
+    with next(left):
+        other.run(0, 5)
+        mt.to_numpy(other.run(0, 5))
+    with stream:
+        for ours, theirs in zip(one.read(), read, strict=True):
+            for x, y in zip(mt.leaves(ours), mt.leaves(theirs), strict=True):
+                np.testing.assert_array_equal(mt.to_numpy(x), mt.to_numpy(y))
+
+
+def test_the_memory_of_a_stepper_is_not_given_back_before_its_last_step_is_over(streams: Any) -> None:
+    import cupy
+
+    first, second, *_ = streams
+    for _ in range(5):
+        with first:
+            taken = stepper(*training("cupy"), size=5)
+            first.synchronize()
+        with second:
+            taken.run(0, 5)
+        del taken
+        gc.collect()
+        with first:
+            others = [cupy.full(size, 7.0) for size in (1, 4, 16, 64, 64, 64, 256) for _ in range(8)]
+            first.synchronize()
+        second.synchronize()
+        with first:
+            for other in others:
+                np.testing.assert_array_equal(mt.to_numpy(other), np.full(other.size, 7.0))
+
+
 @pytest.mark.parametrize("compile", [True, False])
 def test_a_run_may_go_on_in_another_stream_after_each_epoch(streams: Any, compile: bool) -> None:
     import cupy
@@ -135,6 +182,16 @@ def test_a_run_on_another_device_waits_for_its_data(two_devices: Any, compile: b
     check_run(found, mt.fit(network(), *data, **SETTINGS))
 
 
+def test_what_goes_to_another_device_is_made_first(two_devices: Any) -> None:
+    import cupy
+
+    there = mt.Backend("cupy", device=THERE)
+    for i in range(20):
+        with two_devices:
+            y = there.asarray(cupy.full(1000, float(i)))
+        np.testing.assert_array_equal(mt.to_numpy(y), np.full(1000, float(i)))
+
+
 def test_what_goes_to_another_device_may_be_overwritten_at_once(two_devices: Any) -> None:
     import cupy
 
@@ -171,12 +228,63 @@ def test_every_form_of_array_goes_to_another_device(two_devices: Any, seen: str,
     assert again.data.ptr != found.data.ptr
 
 
-def test_a_model_is_judged_where_it_is(two_devices: Any) -> None:
+@pytest.mark.parametrize("own", [False, True], ids=["everyone's stream", "a stream of one's own"])
+def test_a_model_is_judged_where_it_is(two_devices: Any, own: bool) -> None:
+    import cupy
+
     data, on_the_host = mt.datasets.spiral(10, dtype="float64"), network()
-    model = on_the_host.to(mt.Backend("cupy", device=THERE))
-    assert mt.accuracy(model, *data) == mt.accuracy(on_the_host, *data)
-    loss = mt.SoftmaxWithLoss()
-    here, there = (mt.evaluate(m, *data, loss=loss)["loss"] for m in (on_the_host, model))
-    assert there == pytest.approx(here, rel=1e-12)
-    pytest.importorskip("matplotlib").use("agg")
-    mt.plot.decision_boundary(model, *data)
+    loss, functions = mt.SoftmaxWithLoss(), {"accuracy": METRICS["accuracy"], "last": lambda y, t: y[-1, -1]}
+    with two_devices if own else cupy.cuda.Stream.null:
+        model = on_the_host.to(mt.Backend("cupy", device=THERE))
+        assert mt.accuracy(model, *data) == mt.accuracy(on_the_host, *data)
+        here, there = (mt.evaluate(m, *data, loss=loss, metrics=functions) for m in (on_the_host, model))
+        assert there == pytest.approx(here, rel=1e-9)
+        pytest.importorskip("matplotlib").use("agg")
+        mt.plot.decision_boundary(model, *data)
+
+
+def test_what_another_device_still_makes_is_waited_for_when_it_is_read(two_devices: Any) -> None:
+    import cupy
+
+    there = mt.Backend("cupy", device=THERE)
+    for _ in range(10):
+        with there.active():
+            cupy.cuda.Stream(non_blocking=True).use()
+            x = cupy.arange(12.0).reshape(3, 4) + 1
+        try:
+            with two_devices:
+                np.testing.assert_array_equal(mt.to_numpy(x.T), np.arange(1.0, 13.0).reshape(3, 4).T)
+            with there.active():
+                x += 1
+                last = cupy.cuda.get_current_stream().record()
+            mt.Backend("cupy").synchronize(x)
+            assert last.done
+        finally:
+            with there.active():
+                cupy.cuda.Stream.null.use()
+
+
+def test_a_run_of_noise_on_another_device_begins_when_its_streams_are_there(two_devices: Any) -> None:
+    rng, data = np.random.default_rng(0), mt.datasets.spiral(10, dtype="float64")
+    model = mt.Sequential(mt.Dropout.init(0.5, rng), affine(rng, 2, 4), mt.Dropout.init(0.5, rng), affine(rng, 4, 3))
+    with two_devices:
+        found = mt.fit(model, *data, **SETTINGS, backend=mt.Backend("cupy", device=THERE))
+    check_run(found, mt.fit(model, *data, **SETTINGS))
+
+
+def test_a_compiled_function_computes_where_its_arrays_are(two_devices: Any) -> None:
+    import cupy
+
+    there = mt.Backend("cupy", device=THERE)
+    function = there.compile(lambda x, y: 2 * x + y)
+    x = there.asarray(np.arange(5.0))
+    assert function(x, x).device == there.device
+    np.testing.assert_array_equal(mt.to_numpy(function(x, x)), 3 * np.arange(5.0))
+    with pytest.raises(ValueError, match="one device, got some on cuda:0 and cuda:1"):
+        function(x, cupy.zeros(5))
+
+
+def test_an_optimizer_remembers_where_the_model_is(two_devices: Any) -> None:
+    there = mt.Backend("cupy", device=THERE)
+    state = mt.Adam(schedule=mt.schedules.Cosine(steps=10)).init(network().to(there))
+    assert {x.device.id for x in mt.leaves(state)} == {there.device.id}

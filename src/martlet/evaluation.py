@@ -140,7 +140,7 @@ def measure(
             value = loss.value(y, t, weight)
             loss.check_targets(y, t)
             found["loss"] = float(to_numpy(value))
-    return found | apply(owner, metrics, y, t)
+        return found | apply(owner, metrics, y, t)
 
 
 def apply(owner: str, metrics: Mapping[str, Metric], y: Array, t: Array) -> dict[str, float]:

@@ -110,9 +110,9 @@ def fit(
     now = Run(model.to(backend), loss=loss, optimizer=optimizer)
     home = backend_of(leaves(now.model)[0])
     now = replace(now, loss=loss.to(home, dtype=width_of(now.model)))
-    check_streams("fit", now.model)
-    check_observers("fit", now.model)
     with home.active():
+        check_streams("fit", now.model)
+        check_observers("fit", now.model)
         data = place_data("fit", now.model, now.loss, x, t, weight)
         now = replace(now, state=_starting_state(optimizer, now.model, state))
         now.history.state = now.state

@@ -169,7 +169,9 @@ def main() -> None:
         build_runtime(source)
     build_header()
     replace_sorting()
-    (HOME / "kernels").mkdir(exist_ok=True)
+    for folder in ("kernels", "cache"):  # what was compiled with another header
+        shutil.rmtree(HOME / folder, ignore_errors=True)
+    (HOME / "kernels").mkdir()
     os.environ |= environment()
     print(run(sys.executable, "-c", "import cupy; print('CuPy on the processor:', cupy.ones(3).sum())"), end="")
 

@@ -1,8 +1,8 @@
 // A CUDA driver, runtime, compiler and BLAS whose device is the processor: what CuPy calls, and no more.
 //
-// Kernels are compiled by g++.  A stream carries out what it was given when something waits for it, and not before, so
-// that a wait that is missing shows.  Memory is the host's, but it is counted and limited, filled with rubbish when it is
-// handed out, and belongs to one of several devices.  A stream that is captured keeps what it is given, for a graph.
+// Kernels are compiled by g++.  A stream carries out what it was given when something waits for it, and before that only
+// by chance, so that a wait that is missing shows.  Memory is the host's, but it is counted and limited, fenced, filled
+// with rubbish at first, and belongs to one of several devices.  A stream that is captured keeps what it is given.
 #include <cuda.h>
 #include <cuda_bf16.h>
 #include <cuda_fp16.h>
@@ -101,25 +101,31 @@ struct Stream {
   bool apart;  // does not wait for the stream that everyone has, nor that one for it
   std::deque<Work> waiting;
   long given = 0, done = 0;
+  bool left = false;  // by who had it: it is the next one's when all is done
 };
-static std::vector<Stream*> streams;  // which are never deleted: what they were given may still be waited for
+static std::vector<Stream*> streams;
 static Stream* everyones[64];
 
-struct Graph { std::vector<Action> actions; long counts[COUNTS] = {}; };
+struct Graph { std::vector<Action> actions; long counts[COUNTS] = {}; Point last = {nullptr, 0}; };
 static Graph* capturing = nullptr;
 static Stream* captured = nullptr;
 static cudaStreamCaptureMode capture_mode;
 static bool spoilt = false;  // by what must not be done meanwhile
 
 static Stream* made_stream(bool apart) {
+  for (Stream* stream : streams)
+    if (stream->left && stream->done == stream->given) {
+      stream->device = current, stream->apart = apart, stream->left = false;
+      return stream;
+    }
   streams.push_back(new Stream{current, apart});
   return streams.back();
 }
-static Stream* known(cudaStream_t stream) {
-  if ((size_t)stream > 2) return (Stream*)stream;
-  if (!everyones[current]) everyones[current] = made_stream(false);
-  return everyones[current];
+static Stream* of_everyone(int device) {
+  if (!everyones[device]) streams.push_back(everyones[device] = new Stream{device, false});
+  return everyones[device];
 }
+static Stream* known(cudaStream_t stream) { return (size_t)stream > 2 ? (Stream*)stream : of_everyone(current); }
 static bool is_everyones(Stream* stream) { return stream == everyones[stream->device]; }
 
 // A number below ``count`` at random, the same in every run.
@@ -134,7 +140,7 @@ static Stream* one_that_waits() {
     if (stream->done < stream->given) found.push_back(stream);
   return found[any_of(found.size())];
 }
-// Carry out what a stream was given so far, each piece after what it has to wait for, and now and then one of another stream's.
+// Carry out what a stream was given so far, each piece after what it has to wait for, and now and then one of another's.
 static void reach(Point point) {
   static int depth = 0;
   Stream& stream = *point.stream;
@@ -154,8 +160,9 @@ static void reach(Point point) {
     depth--;
   }
 }
-static void reach_all() {
-  for (size_t i = 0; i < streams.size(); i++) reach({streams[i], streams[i]->given});
+static void reach_all(int device) {
+  for (size_t i = 0; i < streams.size(); i++)
+    if (streams[i]->device == device) reach({streams[i], streams[i]->given});
 }
 
 static cudaError_t give(cudaStream_t handle, int which, Action action, std::vector<Point> after = {}) {
@@ -166,7 +173,10 @@ static cudaError_t give(cudaStream_t handle, int which, Action action, std::vect
     if (which < COUNTS) capturing->counts[which]++;
     DONE;
   }
-  if (capturing && is_everyones(stream) && !captured->apart) return spoilt = true, failed(cudaErrorStreamCaptureImplicit);
+  const bool implied = capturing && is_everyones(stream) && !captured->apart && stream->device == captured->device;
+  if (implied) return spoilt = true, failed(cudaErrorStreamCaptureImplicit);
+  const bool computes = which == LAUNCHES || which == PRODUCTS;
+  if (computes && stream->device != current) return failed(cudaErrorInvalidResourceHandle);
   if (which < COUNTS) counts[which]++;
   const bool all = is_everyones(stream);
   for (Stream* other : streams) {
@@ -192,7 +202,13 @@ static cudaError_t ask_for(Point point) {
   return cudaErrorNotReady;
 }
 
-API cudaError_t cudaDeviceSynchronize() { LOCKED; counts[WAITS]++; reach_all(); DONE; }
+API cudaError_t cudaDeviceSynchronize() {
+  LOCKED;
+  counts[WAITS]++;
+  if (capturing && captured->device == current) return spoilt = true, failed(cudaErrorStreamCaptureUnsupported);
+  reach_all(current);
+  DONE;
+}
 API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) {
   LOCKED;
   *stream = (cudaStream_t)made_stream(flags & cudaStreamNonBlocking);
@@ -200,11 +216,15 @@ API cudaError_t cudaStreamCreateWithFlags(cudaStream_t* stream, unsigned flags) 
 }
 API cudaError_t cudaStreamCreate(cudaStream_t* stream) { return cudaStreamCreateWithFlags(stream, 0); }
 API cudaError_t cudaStreamCreateWithPriority(cudaStream_t* stream, unsigned flags, int) { return cudaStreamCreateWithFlags(stream, flags); }
-API cudaError_t cudaStreamDestroy(cudaStream_t) { DONE; }
+API cudaError_t cudaStreamDestroy(cudaStream_t stream) { LOCKED; ((Stream*)stream)->left = true; DONE; }
 API cudaError_t cudaStreamGetFlags(cudaStream_t stream, unsigned* flags) { LOCKED; *flags = known(stream)->apart; DONE; }
 API cudaError_t cudaStreamGetPriority(cudaStream_t, int* priority) { *priority = 0; DONE; }
 API cudaError_t cudaStreamSynchronize(cudaStream_t stream) { counts[WAITS]++; return wait_for(stream); }
-API cudaError_t cudaStreamQuery(cudaStream_t stream) { LOCKED; return ask_for({known(stream), known(stream)->given}); }
+API cudaError_t cudaStreamQuery(cudaStream_t stream) {
+  LOCKED;
+  if (capturing && known(stream) == captured) return spoilt = true, failed(cudaErrorStreamCaptureUnsupported);
+  return ask_for({known(stream), known(stream)->given});
+}
 API cudaError_t cudaStreamAddCallback(cudaStream_t stream, cudaStreamCallback_t f, void* data, unsigned) {
   return give(stream, COUNTS, [=] { f(stream, cudaSuccess, data); });
 }
@@ -213,15 +233,17 @@ API cudaError_t cudaLaunchHostFunc(cudaStream_t stream, cudaHostFn_t function, v
 }
 
 using Clock = std::chrono::steady_clock;
-struct Event { Point point = {nullptr, 0}; std::shared_ptr<Clock::time_point> when; };
-API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { *event = (cudaEvent_t) new Event; DONE; }
+struct Event { int device; Point point = {nullptr, 0}; std::shared_ptr<Clock::time_point> when; };
+API cudaError_t cudaEventCreateWithFlags(cudaEvent_t* event, unsigned) { *event = (cudaEvent_t) new Event{current}; DONE; }
 API cudaError_t cudaEventCreate(cudaEvent_t* event) { return cudaEventCreateWithFlags(event, 0); }
 API cudaError_t cudaEventDestroy(cudaEvent_t event) { delete (Event*)event; DONE; }
 API cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
   LOCKED;
+  Event& event = *(Event*)handle;
+  if (known(stream)->device != event.device) return failed(cudaErrorInvalidResourceHandle);
   auto when = std::make_shared<Clock::time_point>();
   const auto error = give(stream, COUNTS, [=] { *when = Clock::now(); });
-  *(Event*)handle = {{known(stream), known(stream)->given}, when};
+  event.point = {known(stream), known(stream)->given}, event.when = when;
   return error;
 }
 API cudaError_t cudaEventQuery(cudaEvent_t event) { LOCKED; return ((Event*)event)->when ? ask_for(((Event*)event)->point) : cudaSuccess; }
@@ -233,7 +255,9 @@ API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
 }
 API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
   LOCKED;
-  return ((Event*)event)->when ? give(stream, COUNTS, [] {}, {((Event*)event)->point}) : cudaSuccess;
+  if (!((Event*)event)->when) DONE;
+  if (capturing && known(stream) == captured) return spoilt = true, failed(cudaErrorStreamCaptureIsolation);
+  return give(stream, COUNTS, [] {}, {((Event*)event)->point});
 }
 API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   LOCKED;
@@ -254,6 +278,7 @@ API cudaError_t cudaStreamBeginCapture(cudaStream_t stream, cudaStreamCaptureMod
 }
 API cudaError_t cudaStreamEndCapture(cudaStream_t, cudaGraph_t* graph) {
   LOCKED;
+  if (!capturing) return failed(cudaErrorIllegalState);
   *graph = (cudaGraph_t)(spoilt ? nullptr : capturing), capturing = nullptr, captured = nullptr;
   return spoilt ? failed(cudaErrorStreamCaptureInvalidated) : cudaSuccess;
 }
@@ -273,7 +298,10 @@ API cudaError_t cudaGraphLaunch(cudaGraphExec_t made, cudaStream_t stream) {
   LOCKED;
   const auto graph = *(std::shared_ptr<Graph>*)made;
   for (int i = 0; i < COUNTS; i++) counts[i] += graph->counts[i];
-  return give(stream, GRAPHS, [=] { for (auto& action : graph->actions) action(); });
+  const auto before = graph->last.stream ? std::vector<Point>{graph->last} : std::vector<Point>{};
+  const auto error = give(stream, GRAPHS, [=] { for (auto& action : graph->actions) action(); }, before);
+  if (!capturing || known(stream) != captured) graph->last = {known(stream), known(stream)->given};
+  return error;
 }
 
 // -------------------------------------------------------------------------------------------- memory
@@ -287,7 +315,7 @@ static void* lines(size_t size) { return aligned_alloc(512, (size + 511) / 512 *
 // Behind a block of the device lies a page that nobody may touch: there a kernel ends that goes too far.
 static const size_t PAGE = 4096;
 static size_t whole(size_t size) { return (size + PAGE - 1) / PAGE * PAGE + PAGE; }
-static size_t before(size_t size) { return whole(size) - PAGE - (size + 15) / 16 * 16; }
+static size_t before(size_t size) { return whole(size) - PAGE - size; }
 static void* fenced(size_t size) {
   char* first = (char*)mmap(nullptr, whole(size), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
   if (first == MAP_FAILED) return nullptr;
@@ -315,7 +343,8 @@ API cudaError_t cudaFree(void* place) {
   LOCKED;
   auto found = blocks.find((char*)place);
   if (found == blocks.end()) return failed(cudaErrorInvalidValue);
-  reach_all();
+  if (forbidden()) return failed(cudaErrorStreamCaptureUnsupported);
+  reach_all(found->second.device);
   memset(place, 0xDD, found->second.size);
   in_use[found->second.device] -= found->second.size;
   munmap((char*)place - before(found->second.size), whole(found->second.size));
@@ -330,7 +359,7 @@ API cudaError_t cudaHostAlloc(void** place, size_t size, unsigned) {
 }
 API cudaError_t cudaFreeHost(void* place) {
   LOCKED;
-  reach_all();
+  for (int device = 0; device < DEVICES; device++) reach_all(device);
   pinned.erase((char*)place);
   free(place);
   DONE;
@@ -369,13 +398,17 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMem
   }
   std::vector<Point> after;
   const bool both = source && target && source->device != target->device && is_everyones(known(stream));
-  for (Stream* other : streams)
-    if (both && other != known(stream) && !other->apart) after.push_back({other, other->given});
+  auto takes_part = [&](Stream* other) {
+    const bool there = other->device == source->device || other->device == target->device;
+    return there && other != known(stream) && !other->apart;
+  };
+  for (size_t i = 0; both && i < streams.size(); i++)
+    if (takes_part(streams[i])) after.push_back({streams[i], streams[i]->given});
   if (auto error = give(stream, which, copy, after)) return error;
-  for (Stream* other : streams)
-    if (both && other != known(stream) && is_everyones(other)) {
-      other->waiting.push_back({[] {}, {{known(stream), known(stream)->given}}});
-      other->given++;
+  for (int device : {both ? source->device : -1, both ? target->device : -1})
+    if (device >= 0 && of_everyone(device) != known(stream)) {
+      of_everyone(device)->waiting.push_back({[] {}, {{known(stream), known(stream)->given}}});
+      of_everyone(device)->given++;
     }
   return target || around(pinned, to) ? cudaSuccess : wait_for(stream);
 }
@@ -390,7 +423,7 @@ API cudaError_t cudaMemcpyPeerAsync(void* to, int, const void* from, int, size_t
 }
 API cudaError_t cudaMemcpyPeer(void* to, int, const void* from, int, size_t size) {
   LOCKED;
-  reach_all();  // it waits for both devices
+  for (int device = 0; device < DEVICES; device++) reach_all(device);  // it waits for both
   return cudaMemcpyAsync(to, from, size, cudaMemcpyDeviceToDevice, nullptr);
 }
 API cudaError_t cudaMemsetAsync(void* place, int value, size_t size, cudaStream_t stream) {
@@ -621,17 +654,23 @@ API CUresult cuLaunchKernel(CUfunction function, unsigned gx, unsigned gy, unsig
 
 enum { SUCCESS = 0, INVALID_VALUE = 7 };  // cublasStatus_t
 enum { IN_DOUBLE = 70, IN_DOUBLE_PEDANTIC = 71 };  // of cublasComputeType_t; all others have factors in float
-struct Handle { cudaStream_t stream; int pointer_mode, math_mode; };
+struct Handle { cudaStream_t stream; int pointer_mode, math_mode; char* workspace; size_t room; };
 API int cublasCreate_v2(Handle** handle) { *handle = new Handle{}; return SUCCESS; }
 API int cublasDestroy_v2(Handle* handle) { delete handle; return SUCCESS; }
 API int cublasGetVersion_v2(Handle*, int* version) { *version = 130000; return SUCCESS; }
-API int cublasSetStream_v2(Handle* handle, cudaStream_t stream) { handle->stream = stream; return SUCCESS; }
+API int cublasSetStream_v2(Handle* handle, cudaStream_t stream) {
+  handle->stream = stream, handle->workspace = nullptr, handle->room = 0;  // its own again
+  return SUCCESS;
+}
 API int cublasGetStream_v2(Handle* handle, cudaStream_t* stream) { *stream = handle->stream; return SUCCESS; }
 API int cublasSetPointerMode_v2(Handle* handle, int mode) { handle->pointer_mode = mode; return SUCCESS; }
 API int cublasGetPointerMode_v2(Handle* handle, int* mode) { *mode = handle->pointer_mode; return SUCCESS; }
 API int cublasSetMathMode(Handle* handle, int mode) { handle->math_mode = mode; return SUCCESS; }
 API int cublasGetMathMode(Handle* handle, int* mode) { *mode = handle->math_mode; return SUCCESS; }
-API int cublasSetWorkspace_v2(Handle*, void*, size_t) { return SUCCESS; }
+API int cublasSetWorkspace_v2(Handle* handle, void* place, size_t size) {
+  handle->workspace = (char*)place, handle->room = size;
+  return SUCCESS;
+}
 
 struct Matrix {  // that lies column by column, or is turned
   const void* place;
@@ -695,7 +734,14 @@ static bool is_wide(int compute) { return compute == IN_DOUBLE || compute == IN_
 
 static int product(Handle* handle, int m, int n, int k, Factor alpha, Matrix A, Matrix B, Factor beta, Matrix C) {
   if (!A.fits(m, k) || !B.fits(k, n) || !C.fits(m, n)) return INVALID_VALUE;
+  for (const void* place : {A.place, B.place, (const void*)C.place}) {
+    LOCKED;
+    const Block* block = around(blocks, place);
+    if (m && n && k && (!block || block->device != current)) return INVALID_VALUE;
+  }
+  char *workspace = handle->workspace, *end = workspace + handle->room;
   return give(handle->stream, PRODUCTS, [=] {
+    if (workspace) memset(workspace, 0xEE, 4096), memset(end - 4096, 0xEE, 4096);  // it is the product's alone
     (A.type == CUDA_R_64F ? multiply<double> : multiply<float>)(m, n, k, alpha(), A, B, beta(), C);
   });
 }

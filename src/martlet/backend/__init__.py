@@ -137,7 +137,9 @@ class Backend:
                 return self.xp.astype(x, wanted)
 
         if on_cuda(x) and self.lib.reaches_cuda(self.xp, self.device):
-            there = self.asarray(self.xp.from_dlpack(x), width, copy=True)  # from one library to another on the GPU
+            with library_of(x).active(device_of(x)):  # whose current stream has made it
+                seen = self.xp.from_dlpack(x)  # from one library to another on the GPU
+            there = self.asarray(seen, width, copy=True)
             self.lib.synchronize([there], self.device)  # the other library does not know until when its array is read
             return there
 

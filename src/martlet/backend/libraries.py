@@ -160,8 +160,8 @@ class _Torch(Library):
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import torch
 
-        if torch.cuda.is_available():
-            torch.cuda.synchronize()
+        for place in {x.device for x in arrays if x.is_cuda}:
+            torch.cuda.synchronize(place)
 
 
 class _Jax(Library):
@@ -239,7 +239,8 @@ class _Cupy(Library):
     def to_numpy(self, x: Array) -> np.ndarray:
         import cupy
 
-        return cupy.asnumpy(x)
+        with x.device:  # whose current stream has made it
+            return cupy.asnumpy(x)
 
     def copied(self, x: Array, device: Any) -> Array:
         # From one device to another a copy is in the stream of the second, which does not know what that of the first
@@ -268,8 +269,9 @@ class _Cupy(Library):
     def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
         import cupy
 
-        with cupy.cuda.Device(device):  # None: the user's current device
-            cupy.cuda.get_current_stream().synchronize()
+        for place in {x.device.id for x in arrays}:
+            with cupy.cuda.Device(place):
+                cupy.cuda.get_current_stream().synchronize()
 
     def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
         return True

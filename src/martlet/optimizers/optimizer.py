@@ -99,12 +99,13 @@ class Optimizer(Numbered):
         def zeros(p: Array) -> Array:
             return namespace(p).zeros_like(wide(p))
 
-        fields: dict[str, Any] = dict(self.arrays(where, width))
-        for name in self.memories:
-            fields[name] = map_leaves(zeros, part) if part is not None and self._uses(name) else None
-        fields["schedule"] = self.schedule and self.schedule.State(**self.schedule.arrays(where, width))
-        fields["transforms"] = tuple(each.State(**each.arrays(where, width)) for each in self.transforms)
-        return self.State(step=where.xp.zeros((), dtype=where.xp.int32, device=where.device), **fields)
+        with where.active():
+            fields: dict[str, Any] = dict(self.arrays(where, width))
+            for name in self.memories:
+                fields[name] = map_leaves(zeros, part) if part is not None and self._uses(name) else None
+            fields["schedule"] = self.schedule and self.schedule.State(**self.schedule.arrays(where, width))
+            fields["transforms"] = tuple(each.State(**each.arrays(where, width)) for each in self.transforms)
+            return self.State(step=where.xp.zeros((), dtype=where.xp.int32, device=where.device), **fields)
 
     def _uses(self, memory: str) -> bool:
         return memory not in self.optional or getattr(self, self.optional[memory])

@@ -42,13 +42,19 @@ class Place:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Use the memory on the current stream, after what another stream still has to do there."""
+        """Use the memory in the current stream, after what another stream still has to do there.
+
+        What is only written down, for a graph of the user's, has its turn when that graph is launched.
+        """
         stream = cupy.cuda.get_current_stream()
-        stream.wait_event(self.done)
+        captured = stream.is_capturing()
+        if not captured:
+            stream.wait_event(self.done)
         try:
             yield
         finally:
-            self.done.record(stream)
+            if not captured:
+                self.done.record(stream)
 
     @staticmethod
     def buffer(nbytes: int) -> cupy.ndarray:

@@ -1,4 +1,8 @@
-"""CuPy: a step is recorded once and replayed as few kernels, which are launched together as one CUDA graph."""
+"""CuPy: a step is recorded once and replayed as few kernels, which are launched together as one CUDA graph.
+
+The memory of a plan goes back to the streams for which it was taken, and those may use it at once.  So whoever lets go
+of a plan waits for what it was last asked to do (``weakref.finalize``).
+"""
 
 from __future__ import annotations
 
@@ -29,26 +33,31 @@ def compiled(function: Callable[..., Any]) -> Callable[..., Any]:
 def replayed(lists: Lists) -> Lists:
     """A function of lists of arrays, recorded at its first call on each device."""
     made: dict[int, CupyPlan] = {}
+    ends: list[cupy.cuda.Event] = []
     lock = threading.Lock()  # a plan has one memory
 
     def run(arrays: list[Array]) -> list[Array]:
-        with lock:
-            device = cupy.cuda.Device().id
+        places = sorted({x.device.id for x in arrays} or {cupy.cuda.Device().id})
+        if len(places) > 1:
+            names = " and ".join(f"cuda:{place}" for place in places)
+            raise ValueError(f"compiled: all arrays must be on one device, got some on {names}")
+        (device,) = places
+        with lock, cupy.cuda.Device(device):
             if device not in made:
                 plan = CupyPlan(record(lists, arrays), [], CupyState({}, Place()))
                 plan.as_a_graph(lambda: sums(_results(plan, arrays)))
                 made[device] = plan
+                ends.append(plan.state.place.done)
             with made[device].state.place.turn():
                 return [x.copy() for x in _results(made[device], arrays)]
 
-    weakref.finalize(run, _wait_for, made).atexit = False
+    weakref.finalize(run, _wait_for, ends).atexit = False
     return run
 
 
-def _wait_for(made: dict[int, CupyPlan]) -> None:
-    """Wait until nothing uses the memory of these plans: it goes back to the streams for which it was taken."""
-    for plan in made.values():
-        plan.state.place.done.synchronize()
+def _wait_for(ends: list[cupy.cuda.Event]) -> None:
+    for end in ends:
+        end.synchronize()
 
 
 def _results(plan: CupyPlan, arrays: list[Array]) -> list[Array]:
@@ -74,6 +83,7 @@ class CupyStepper(Replay):
             kept = self._prepared(self.short, self.whole) or kept
         together = f"one by one: {kept}" if kept else "in one CUDA graph"
         self.words = f"{self.told(self.plan, self.plan.single, 'CuPy')}, {together}"
+        weakref.finalize(self, _wait_for, [self.memory.place.done]).atexit = False
         self.shuffle(None)
 
     def _prepared(self, plan: CupyPlan, number: int) -> str:
@@ -92,17 +102,23 @@ class CupyStepper(Replay):
         return [*(b - a for a, b in zip(before, after, strict=True)), loss]
 
     def shuffle(self, order: Any) -> None:
-        self.epoch.order[...] = cupy.arange(self.count) if order is None else cupy.asarray(order)
+        with self.memory.place.turn():
+            self.epoch.order[...] = cupy.arange(self.count) if order is None else cupy.asarray(order)
 
     def run(self, first: int, stop: int) -> Array:
-        if first != self.now:
-            self.epoch.now.fill(first)
-        self.now = None
-        for number in range(first, stop):
-            plan = self.plan if number < self.whole or self.short is None else self.short
-            plan.run()
-        self.now = stop
-        return self.epoch.losses[first:stop].copy()
+        with self.memory.place.turn():
+            if first != self.now:
+                self.epoch.now.fill(first)
+            self.now = None
+            for number in range(first, stop):
+                plan = self.plan if number < self.whole or self.short is None else self.short
+                plan.run()
+            self.now = stop
+            return self.epoch.losses[first:stop].copy()
+
+    def read(self) -> tuple[Any, Any]:
+        with self.memory.place.turn():
+            return super().read()
 
     def epochs(self, orders: list[Array | None], steps: int) -> Array:
         found = []
