@@ -141,7 +141,9 @@ def test_products_of_parts_and_of_every_form(size: int) -> None:
     a, b = np.random.default_rng(7).standard_normal((2, size, size)).astype("float32")
 
     def step(p: Any, a: Any, b: Any) -> Any:
-        parts = [a, a.T, a[::2, ...], a[..., ::-1], a[:1, ...], a[..., :1]]
+        parts = [a, a.T, a[::2, ...], a[:1, ...], a[..., :1]]
+        if np.lib.NumpyVersion(np.__version__) >= "2.3.0":  # older ones give a matrix that lies backwards to no BLAS
+            parts.append(a[..., ::-1])
         return (p * 0.5, *(x @ y for x in parts for y in (*parts, b, b[0]) if x.shape[-1] == y.shape[0]))
 
     check(step, A, a, b)
