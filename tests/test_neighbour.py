@@ -13,6 +13,7 @@ from cases import CLASS_WEIGHT, LAYERS, OPTIMIZERS, OptimizerCase, affine, netwo
 from conftest import Target, to_numpy
 
 import martlet as mt
+from martlet import backend
 from martlet.backend import library_of, on_cuda
 
 READS = {  # what makes the program wait for an array of the library, in the class of its arrays
@@ -156,16 +157,16 @@ def test_from_one_library_to_another_on_a_gpu_goes_by_dlpack(monkeypatch: pytest
 
     home = mt.Backend("torch")
     given, there = OnTheGpu(np.ones(3)), torch.ones(3, dtype=torch.float64)
-    monkeypatch.setattr("martlet.backend.is_array", lambda x: True)
-    monkeypatch.setattr("martlet.backend.kind", lambda dtype: "float")
+    monkeypatch.setattr(backend, "is_array", lambda x: True)
+    monkeypatch.setattr(backend, "kind", lambda dtype: "float")
     monkeypatch.setattr(OnTheGpu, "dtype", np.dtype("float64"), raising=False)
-    monkeypatch.setattr("martlet.backend.namespace", lambda x: home.xp if isinstance(x, torch.Tensor) else np)
+    monkeypatch.setattr(backend, "namespace", lambda x: home.xp if isinstance(x, torch.Tensor) else np)
     monkeypatch.setattr(type(home.lib), "reaches_cuda", lambda self, xp, device: True)
-    monkeypatch.setattr("martlet.backend.library_of", lambda x: home.lib)
-    monkeypatch.setattr("martlet.backend.device_of", lambda x: None)
+    monkeypatch.setattr(backend, "library_of", lambda x: home.lib)
+    monkeypatch.setattr(backend, "device_of", lambda x: None)
     monkeypatch.setattr(home.xp, "from_dlpack", lambda x: there if x is given else None)
     waited: list[Any] = []
-    monkeypatch.setattr(type(home.lib), "synchronize", lambda self, arrays, device: waited.extend(arrays))
+    monkeypatch.setattr(type(home.lib), "synchronize", lambda self, arrays: waited.extend(arrays))
     found = home.asarray(given, "float32")
     assert waited[0] is found
     assert found.dtype == torch.float32

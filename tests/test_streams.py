@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from cases import affine
-from conftest import why_not
+from conftest import assert_close, why_not
 from replayed import training
 
 import martlet as mt
@@ -52,8 +52,7 @@ SETTINGS = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.Adam(), "epochs": 5, "
 def check_run(found: Any, expected: Any) -> None:
     (model, history), (model_there, history_there) = expected, found
     np.testing.assert_allclose(history_there.loss, history.loss, rtol=1e-9)
-    for ours, theirs in zip(mt.leaves(model_there), mt.leaves(model), strict=True):
-        np.testing.assert_allclose(mt.to_numpy(ours), theirs, rtol=1e-7, atol=1e-9)
+    assert_close(model_there, model, rtol=1e-7, atol=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------------- streams
@@ -115,9 +114,7 @@ def test_a_stepper_may_be_used_in_another_stream_each_time(streams: Any) -> None
         other.run(0, 5)
         mt.to_numpy(other.run(0, 5))
     with stream:
-        for ours, theirs in zip(one.read(), read, strict=True):
-            for x, y in zip(mt.leaves(ours), mt.leaves(theirs), strict=True):
-                np.testing.assert_array_equal(mt.to_numpy(x), mt.to_numpy(y))
+        assert_close(read, one.read(), rtol=0)
 
 
 def test_the_memory_of_a_stepper_is_not_given_back_before_its_last_step_is_over(streams: Any) -> None:
@@ -163,8 +160,7 @@ def test_a_run_may_go_on_in_another_stream_after_each_epoch(streams: Any, compil
     check_run(other, one)
     for model, (stream, there) in zip(expected, found, strict=True):
         with stream:
-            for ours, theirs in zip(mt.leaves(there), mt.leaves(model), strict=True):
-                np.testing.assert_allclose(mt.to_numpy(ours), theirs, rtol=1e-7, atol=1e-9)
+            assert_close(there, model, rtol=1e-7, atol=1e-9)
 
 
 # ---------------------------------------------------------------------------------------------------- devices

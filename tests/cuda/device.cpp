@@ -165,6 +165,10 @@ static void reach_all(int device) {
     if (streams[i]->device == device) reach({streams[i], streams[i]->given});
 }
 
+static void add(Stream* stream, Action action, std::vector<Point> after) {
+  stream->waiting.push_back({std::move(action), std::move(after)});
+  stream->given++;
+}
 static cudaError_t give(cudaStream_t handle, int which, Action action, std::vector<Point> after = {}) {
   LOCKED;
   Stream* stream = known(handle);
@@ -183,8 +187,7 @@ static cudaError_t give(cudaStream_t handle, int which, Action action, std::vect
     const bool linked = other != stream && other->device == stream->device && !other->apart && !stream->apart;
     if (linked && (all || is_everyones(other)) && other->done < other->given) after.push_back({other, other->given});
   }
-  stream->waiting.push_back({std::move(action), std::move(after)});
-  stream->given++;
+  add(stream, std::move(action), std::move(after));
   DONE;
 }
 static cudaError_t wait_for(cudaStream_t handle) {
@@ -246,18 +249,24 @@ API cudaError_t cudaEventRecord(cudaEvent_t handle, cudaStream_t stream) {
   event.point = {known(stream), known(stream)->given}, event.when = when;
   return error;
 }
-API cudaError_t cudaEventQuery(cudaEvent_t event) { LOCKED; return ((Event*)event)->when ? ask_for(((Event*)event)->point) : cudaSuccess; }
-API cudaError_t cudaEventSynchronize(cudaEvent_t event) {
+API cudaError_t cudaEventQuery(cudaEvent_t handle) {
   LOCKED;
+  Event& event = *(Event*)handle;
+  return event.when ? ask_for(event.point) : cudaSuccess;
+}
+API cudaError_t cudaEventSynchronize(cudaEvent_t handle) {
+  LOCKED;
+  Event& event = *(Event*)handle;
   counts[WAITS]++;
-  if (((Event*)event)->when) reach(((Event*)event)->point);
+  if (event.when) reach(event.point);
   DONE;
 }
-API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t event, unsigned) {
+API cudaError_t cudaStreamWaitEvent(cudaStream_t stream, cudaEvent_t handle, unsigned) {
   LOCKED;
-  if (!((Event*)event)->when) DONE;
+  Event& event = *(Event*)handle;
+  if (!event.when) DONE;
   if (capturing && known(stream) == captured) return spoilt = true, failed(cudaErrorStreamCaptureIsolation);
-  return give(stream, COUNTS, [] {}, {((Event*)event)->point});
+  return give(stream, COUNTS, [] {}, {event.point});
 }
 API cudaError_t cudaEventElapsedTime(float* milliseconds, cudaEvent_t from, cudaEvent_t to) {
   LOCKED;
@@ -396,20 +405,16 @@ API cudaError_t cudaMemcpyAsync(void* to, const void* from, size_t size, cudaMem
     auto staged = std::make_shared<std::vector<char>>((const char*)from, (const char*)from + size);
     copy = [=] { memcpy(to, staged->data(), size); };
   }
+  std::vector<int> both;
+  if (source && target && source->device != target->device && is_everyones(known(stream))) both = {source->device, target->device};
   std::vector<Point> after;
-  const bool both = source && target && source->device != target->device && is_everyones(known(stream));
-  auto takes_part = [&](Stream* other) {
-    const bool there = other->device == source->device || other->device == target->device;
-    return there && other != known(stream) && !other->apart;
-  };
-  for (size_t i = 0; both && i < streams.size(); i++)
-    if (takes_part(streams[i])) after.push_back({streams[i], streams[i]->given});
+  for (int device : both)
+    for (Stream* other : streams)
+      if (other->device == device && !other->apart) after.push_back({other, other->given});
   if (auto error = give(stream, which, copy, after)) return error;
-  for (int device : {both ? source->device : -1, both ? target->device : -1})
-    if (device >= 0 && of_everyone(device) != known(stream)) {
-      of_everyone(device)->waiting.push_back({[] {}, {{known(stream), known(stream)->given}}});
-      of_everyone(device)->given++;
-    }
+  const Point copied = {known(stream), known(stream)->given};
+  for (int device : both)
+    if (of_everyone(device) != copied.stream) add(of_everyone(device), [] {}, {copied});
   return target || around(pinned, to) ? cudaSuccess : wait_for(stream);
 }
 API cudaError_t cudaMemcpy(void* to, const void* from, size_t size, cudaMemcpyKind kind) {

@@ -140,7 +140,7 @@ class Backend:
             with library_of(x).active(device_of(x)):  # whose current stream has made it
                 seen = self.xp.from_dlpack(x)  # from one library to another on the GPU
             there = self.asarray(seen, width, copy=True)
-            self.lib.synchronize([there], self.device)  # the other library does not know until when its array is read
+            self.lib.synchronize([there])  # the other library does not know until when its array is read
             return there
 
         data = to_numpy(x)
@@ -181,7 +181,7 @@ class Backend:
         for x in arrays:
             if not is_array(x) or namespace(x) is not self.xp:
                 raise TypeError(f"synchronize: expected arrays of {self.name}, got {describe(x)}")
-        self.lib.synchronize(arrays, self.device)
+        self.lib.synchronize(arrays)
 
     def to_numpy(self, x: Array) -> np.ndarray:
         """``x`` as a NumPy array on the host."""

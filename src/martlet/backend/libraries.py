@@ -84,7 +84,7 @@ class Library:
         """The array itself, where its last axis runs fastest in memory, and else a copy in which it does."""
         return x
 
-    def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
+    def synchronize(self, arrays: Iterable[Array]) -> None:
         """Nothing to wait for: the library computes before it returns."""
 
     def active(self, device: Any) -> AbstractContextManager[Any]:
@@ -157,7 +157,7 @@ class _Torch(Library):
         on_the_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
         return isinstance(error, torch.OutOfMemoryError) or on_the_host
 
-    def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
+    def synchronize(self, arrays: Iterable[Array]) -> None:
         import torch
 
         for place in {x.device for x in arrays if x.is_cuda}:
@@ -189,7 +189,7 @@ class _Jax(Library):
             name = name.replace("64", "32")  # labels and counters: JAX's own index type
         return super().dtype(xp, name)
 
-    def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
+    def synchronize(self, arrays: Iterable[Array]) -> None:
         for x in arrays:
             x.block_until_ready()
 
@@ -266,7 +266,7 @@ class _Cupy(Library):
     def row_by_row(self, x: Array) -> Array:
         return x if x.flags.c_contiguous else x.copy(order="C")
 
-    def synchronize(self, arrays: Iterable[Array], device: Any) -> None:
+    def synchronize(self, arrays: Iterable[Array]) -> None:
         import cupy
 
         for place in {x.device.id for x in arrays}:
