@@ -8,7 +8,7 @@ numbers are filled with NaN, so that whoever reads past a view is noticed.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -116,18 +116,24 @@ def layouts(xp: Target) -> tuple[Layout, ...]:
     return found + NUMPY if xp.name.startswith("numpy") else found
 
 
-picks = st.lists(st.integers(0, 99), min_size=12, max_size=12)  # which layout each array is given
+picks = st.lists(st.integers(0, 99), min_size=12, max_size=12)  # which layouts meet
 
 
-def lay_out(xp: Target, arrays: list[np.ndarray], picks: list[int]) -> list[Laid]:
-    """Each array in the layout that is picked for it; where there are more arrays than picks, these begin again."""
-    laid = []
-    for x, pick in zip(arrays, itertools.cycle(picks), strict=False):
-        layout = layouts(xp)[pick % len(layouts(xp))]
-        numbers = constant(x) if layout is broadcast else x
-        array, block = layout(xp, numbers)
-        laid.append(Laid(array, block, numbers, np.array(mt.to_numpy(block))))
-    return laid
+def arrangements(xp: Target, arrays: list[np.ndarray], picks: list[int]) -> Iterator[list[Laid]]:
+    """The arrays laid out again and again, so that each comes in every layout once.
+
+    In the first arrangement each is in the layout that is picked for it, and in the others in the ones after that;
+    where there are more arrays than picks, these begin again.
+    """
+    for turn in range(len(layouts(xp))):
+        yield [lay_out(xp, x, pick + turn) for x, pick in zip(arrays, itertools.cycle(picks), strict=False)]
+
+
+def lay_out(xp: Target, x: np.ndarray, pick: int) -> Laid:
+    layout = layouts(xp)[pick % len(layouts(xp))]
+    numbers = constant(x) if layout is broadcast else x
+    array, block = layout(xp, numbers)
+    return Laid(array, block, numbers, np.array(mt.to_numpy(block)))
 
 
 def assert_untouched(laid: list[Laid]) -> None:

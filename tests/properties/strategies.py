@@ -1,10 +1,13 @@
 """What hypothesis draws for the laws of the test_properties files, and how many examples each backend is given.
 
 A law is a test with ``@for_all(examples, name=strategy, …)`` on it.  NumPy takes that many examples; elsewhere,
-where a call is dearer or has to be compiled, it is a share of them.  The examples are the same in every run.  To
-hunt with others, twenty times as many and different each time:
+where a call is dearer or has to be compiled, it is a share of them.  The examples are the same in every run of the
+same code, but not of another: hypothesis also draws from the numbers that stand in the library.  So a law that
+catches a planted fault catches it with other examples too, or it is luck.  To hunt with others, twenty times as
+many and different each time:
 
     MARTLET_EXAMPLES=20 pytest tests/test_properties_of_layers.py
+    MARTLET_EXAMPLES=1 python tests/faults.py
 
 What it finds is printed with all its arguments, made as small as may be: enough to write a test from.
 """
@@ -35,7 +38,7 @@ settings.register_profile(
 )
 settings.register_profile("wide", settings.get_profile("steady"), derandomize=False)
 TIMES = int(os.environ.get("MARTLET_EXAMPLES", "1"))
-PROFILE = settings.get_profile("steady" if TIMES == 1 else "wide")
+PROFILE = settings.get_profile("wide" if "MARTLET_EXAMPLES" in os.environ else "steady")
 
 
 def for_all(
