@@ -910,8 +910,8 @@ FAULTS = [
 # fmt: on
 
 
-# What tests import, but for pytest, martlet and themselves: loaded once, before the first replay.
-TOOLS = ["hypothesis", "mpmath", "sklearn.linear_model", "safetensors.numpy", "onnx", "matplotlib.pyplot"]
+# What tests import, but for martlet, themselves and what is imported above: loaded once, before the first replay.
+TOOLS = ["mpmath", "sklearn.linear_model", "safetensors.numpy", "onnx", "matplotlib.pyplot"]
 ARRAYS = ["array_api_strict", "array_api_compat.numpy", "array_api_compat.torch", "jax.numpy", "cupy"]
 SECONDS = 300.0  # that a test may take
 PASSED = "it ended well: "
@@ -1040,10 +1040,13 @@ def main() -> None:
     chosen = {"all": FAULTS, "cupy": list(filter(on_cupy, FAULTS)), "others": others}[which]
     missed = []
     for fault, problem in replay_all(chosen):
-        print(line(fault, problem), flush=True)
+        said = line(fault, problem)
+        print(said, flush=True)
         if problem:
-            missed.append(line(fault, problem))
-    print(*missed, f"{len(chosen) - len(missed)} of {len(chosen)} faults were caught", sep="\n")
+            missed.append(said)
+    print(f"{len(chosen) - len(missed)} of {len(chosen)} faults were caught", flush=True)
+    for said in missed:  # again: of a long log one sees the end
+        print(said, file=sys.stderr)
     sys.exit(len(missed))
 
 

@@ -52,7 +52,7 @@ def test_every_layer_has_a_family() -> None:
 
 @pytest.mark.eager
 @families
-@for_all(10, seed=seeds, sizes=sizes, picks=picks)
+@for_all(20, seed=seeds, sizes=sizes, picks=picks)
 def test_the_layout_is_not_part_of_the_value(
     family: LayerFamily, xp: Target, seed: int, sizes: Sizes, picks: list[int]
 ) -> None:

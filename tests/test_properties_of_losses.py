@@ -178,7 +178,7 @@ def test_yes_and_no_can_change_places(xp: Target, seed: int, sizes: Sizes, weigh
 
 @pytest.mark.eager
 @families
-@for_all(10, seed=seeds, sizes=filled, picks=picks)
+@for_all(20, seed=seeds, sizes=filled, picks=picks)
 def test_the_layout_is_not_part_of_a_loss(
     family: LossFamily, xp: Target, seed: int, sizes: Sizes, picks: list[int]
 ) -> None:

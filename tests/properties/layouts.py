@@ -125,12 +125,13 @@ def arrangements(xp: Target, arrays: list[np.ndarray], picks: list[int]) -> Iter
     In the first arrangement each is in the layout that is picked for it, and in the others in the ones after that;
     where there are more arrays than picks, these begin again.
     """
-    for turn in range(len(layouts(xp))):
-        yield [lay_out(xp, x, pick + turn) for x, pick in zip(arrays, itertools.cycle(picks), strict=False)]
+    every = layouts(xp)
+    for turn in range(len(every)):
+        chosen = (every[(pick + turn) % len(every)] for pick in itertools.cycle(picks))
+        yield [lay_out(xp, x, layout) for x, layout in zip(arrays, chosen, strict=False)]
 
 
-def lay_out(xp: Target, x: np.ndarray, pick: int) -> Laid:
-    layout = layouts(xp)[pick % len(layouts(xp))]
+def lay_out(xp: Target, x: np.ndarray, layout: Layout) -> Laid:
     numbers = constant(x) if layout is broadcast else x
     array, block = layout(xp, numbers)
     return Laid(array, block, numbers, np.array(mt.to_numpy(block)))
