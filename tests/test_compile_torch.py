@@ -91,6 +91,7 @@ def test_a_learning_rate_is_no_part_of_the_program(xp: Target, graphs: list[Any]
 
 @pytest.mark.skipif(not any(map(shutil.which, ("g++", "c++", "clang++"))), reason="torch.compile needs a C++ compiler")
 @pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::FutureWarning")
+@pytest.mark.filterwarnings("ignore:Skipping serialization:UserWarning")  # PyTorch 2.6's compiler says so of itself
 def test_torch_compile_itself_has_the_same_curve(xp: Target) -> None:
     rng = np.random.default_rng(1)
     model = xp.put(mt.Sequential(affine(rng, 2, 3), mt.Tanh(), affine(rng, 3, 2)))
