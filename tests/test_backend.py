@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import builtins
+import copy
+import pickle
 import subprocess
 import sys
 from typing import Any
@@ -13,6 +15,16 @@ from conftest import Target, why_not
 
 import martlet as mt
 from martlet.backend import LIBRARIES, device_of, dtype_name, survey
+
+
+@pytest.mark.eager
+def test_a_backend_is_a_key_and_travels(xp: Target) -> None:
+    """scikit-learn clones what it is given."""
+    backend = mt.Backend(xp.backend.name, xp.backend.device, xp.double)
+    assert {backend: 1}[mt.Backend(xp.backend.name, xp.backend.device, xp.double)] == 1
+    for again in (pickle.loads(pickle.dumps(backend)), copy.deepcopy(backend)):
+        assert again == backend
+        assert again.xp is backend.xp
 
 
 @pytest.mark.eager

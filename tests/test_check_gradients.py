@@ -563,6 +563,27 @@ def test_where_forward_ends_there_is_no_slope_to_compare(xp: Target) -> None:
 
 
 @pytest.mark.skipif(missing("torch"), reason="torch is not installed")
+@pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
+def test_what_is_nan_everywhere_says_nothing() -> None:
+    class Root(mt.Layer):
+        def forward(self, x):
+            return mt.namespace(x).sqrt(x), x
+
+        def backward(self, cache, dout):
+            return 3.0 * dout / mt.namespace(cache).sqrt(cache), None  # six times too large
+
+    with pytest.raises(WrongGradient, match="NaN in every entry, as is the derivative itself: nothing is known"):
+        mt.testing.check_gradients(Root(), np.full((2, 2), -1.0))
+
+    class Half(Root):
+        def backward(self, cache, dout):
+            return 0.5 * dout / mt.namespace(cache).sqrt(cache), None
+
+    report = mt.testing.check_gradients(Half(), np.array([[-1.0, 2.0]]))
+    assert report.kinks == ("x",)
+    assert "1 of 2 entries are NaN in both" in str(report)
+
+
 def test_an_autograd_that_gives_nan_is_not_believed() -> None:
     """Where a branch that is not taken has an infinite slope, autograd says 0 · ∞."""
 

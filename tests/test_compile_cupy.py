@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from cases import affine
 from conftest import why_not
 from replayed import Replayed, on, side_by_side, training
 from test_neighbour import nothing_is_read_on
@@ -308,18 +309,14 @@ def test_wherever_a_step_is_interrupted_model_and_state_belong_together(how: str
 
 
 @pytest.fixture
-def little_room() -> Iterator[None]:
-    """The pool gives no more than 8 MiB."""
-    import gc
-
+def little_room() -> Iterator[Any]:
+    """A pool that gives no more than 8 MiB; in the one that is there, others may have left large pieces."""
     import cupy
 
-    gc.collect()
-    pool = cupy.get_default_memory_pool()
-    pool.free_all_blocks()
-    pool.set_limit(size=pool.used_bytes() + 8 * 2**20)
-    yield
-    pool.set_limit(size=0)
+    pool = cupy.cuda.MemoryPool()
+    pool.set_limit(size=8 * 2**20)
+    with cupy.cuda.using_allocator(pool.malloc):
+        yield pool
 
 
 @pytest.mark.usefixtures("little_room")
@@ -341,3 +338,151 @@ def test_the_device_itself_runs_out_of_memory(how: Any, monkeypatch: pytest.Monk
     words = "there is no room for a compiled step" if how else "as asked for"  # cuBLAS alone is given 32 MiB
     assert history.compiled == f"eager: {words}"
     assert np.isfinite(history.loss[-1])
+
+
+@pytest.mark.parametrize("epochs", [1, 2])
+def test_the_batch_that_is_said_to_fit_does_where_the_model_is_most_of_it(epochs: int, little_room: Any) -> None:
+    """Its weights take 1 MiB, and a run has several of them at once."""
+    import gc
+
+    rng = np.random.default_rng(0)
+    model = mt.Sequential(mt.Affine.init(256, 1024, rng), mt.Tanh(), mt.Affine.init(1024, 2, rng))
+    x, t = rng.standard_normal((1024, 256), dtype="float32"), rng.integers(0, 2, 1024)
+    given = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "backend": "cupy", "compile": False}
+    with pytest.raises(mt.OutOfMemory) as caught:
+        mt.fit(model, x, t, batch_size=1024, epochs=epochs, **given)
+    fits = caught.value.fits
+    assert fits is not None
+    del caught
+    gc.collect()
+    little_room.free_all_blocks()
+    mt.fit(model, x, t, batch_size=fits, epochs=2, **given)
+
+
+def test_without_a_pool_out_of_memory_is_a_status() -> None:
+    import cupy
+
+    class Full(mt.Layer):
+        def forward(self, x: Any) -> Any:
+            if x.shape[0] > 8:
+                raise cupy.cuda.runtime.CUDARuntimeError(2)
+            return x, None
+
+        def backward(self, cache: Any, dout: Any) -> Any:
+            return dout, None
+
+    model, x, t = on("cupy", (mt.Sequential(Full(), *training("cupy")[0]), *training("numpy")[4][:2]))
+    with pytest.raises(mt.OutOfMemory, match="batch_size=8 was tried then, and fits"):
+        mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD(), epochs=1, batch_size=16)
+
+
+def test_who_handles_out_of_memory_has_the_memory_of_the_run(little_room: Any) -> None:
+    x, t = np.zeros((4096, 64), dtype="float32"), np.zeros(4096, dtype="int64")
+    model = mt.Sequential(mt.Affine.init(64, 2048, np.random.default_rng(0)))
+    try:
+        mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD(), epochs=1, batch_size=4096, backend="cupy")
+    except mt.OutOfMemory as error:
+        held = sum(leaf.nbytes for leaf in mt.leaves(error.model))
+        assert little_room.used_bytes() < held + 2**16  # the data alone takes 2**20
+    else:
+        pytest.fail("there was room")
+
+
+def test_memory_is_given_back_as_a_run_or_a_function_ends(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And not when Python next looks for cycles, of which other libraries on the device know nothing."""
+    import gc
+
+    import cupy
+
+    model, loss, optimizer, _, data = training("cupy")
+    monkeypatch.setitem(COMPILERS, "cupy", COMPILERS["cupy"]._replace(pays_from=0))
+    settings = {"loss": loss, "optimizer": optimizer, "epochs": 2, "batch_size": 5}
+    compiled = mt.Backend("cupy").compile(lambda x: x @ x)
+    gc.collect()
+    gc.disable()
+    try:
+        before = cupy.get_default_memory_pool().used_bytes()
+        x, t = data[:2]
+        assert mt.fit(model, x, t, **settings)[1].compiled.endswith("in one CUDA graph")
+        compiled(cupy.ones((2, 2)))
+        del compiled
+        assert cupy.get_default_memory_pool().used_bytes() - before < 2**16  # cuBLAS alone was given 2**25
+    finally:
+        gc.enable()
+
+
+def test_cublas_has_memory_only_where_there_are_products() -> None:
+    import cupy
+
+    before = cupy.get_default_memory_pool().used_bytes()
+    compiled = mt.Backend("cupy").compile(lambda x: mt.namespace(x).exp(x))
+    for count in range(1, 5):
+        compiled(cupy.ones(count))
+    assert cupy.get_default_memory_pool().used_bytes() - before < 2**16
+
+
+# ------------------------------------------------------------------------------------------ what goes in
+
+
+def test_many_arrays_are_joined_within_a_graph() -> None:
+    """More than eight of them CuPy joins by a table, which it sends from the host."""
+    model, loss, _, _, data = training("cupy")
+    deep = mt.Sequential(*on("cupy", tuple(affine(np.random.default_rng(i), 3, 3) for i in range(6))), *model)
+    optimizer = mt.SGD(lr=0.1, transforms=(mt.ClipByNorm(limit=0.5),))
+    taken = stepper(deep, loss, optimizer, optimizer.init(deep), data, size=5)
+    assert taken.words.endswith("in one CUDA graph")
+
+
+def test_what_is_compiled_is_no_part_of_a_graph_of_the_users() -> None:
+    import cupy
+
+    compiled = mt.Backend("cupy").compile(lambda x: 2.0 * x)
+    x = cupy.ones(3)
+    for _ in range(2):  # before it is compiled, and after
+        with cupy.cuda.Stream(non_blocking=True) as stream:
+            stream.begin_capture()
+            try:
+                with pytest.raises(RuntimeError, match="compiled: what was compiled has memory of its own"):
+                    compiled(x)
+            finally:
+                stream.end_capture()
+        np.testing.assert_array_equal(mt.to_numpy(compiled(x)), [2.0, 2.0, 2.0])
+
+
+def test_a_compiled_function_takes_arrays_of_cupys_alone() -> None:
+    import cupy
+
+    compiled = mt.Backend("cupy").compile(lambda x: 2.0 * x)
+    with pytest.raises(TypeError, match=r"compiled for cupy: expected arrays of CuPy's, got numpy float64 array"):
+        compiled(np.ones(3))
+    with pytest.raises(mt.compile.NotRecordable, match="call the function itself"):
+        mt.Backend("cupy").compile(lambda x: compiled(x) + 1.0)(cupy.ones(3))
+
+
+def test_a_graph_that_runs_only_once_is_none(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Memory that was taken in it, of an allocator that knows streams, would still be there at the second launch."""
+    import cupy
+
+    launched: list[Any] = []
+    launch = cupy.cuda.graph.Graph.launch
+
+    class Once:
+        def __init__(self, graph: Any) -> None:
+            self.graph = graph
+
+        def launch(self) -> None:
+            launched.append(self)
+            if launched.count(self) > 1:
+                raise cupy.cuda.runtime.CUDARuntimeError(1)
+            launch(self.graph)
+
+    end = cupy.cuda.Stream.end_capture
+    monkeypatch.setattr(cupy.cuda.Stream, "end_capture", lambda self: Once(end(self)))
+    expected = stepper(*training("cupy"), size=5, how=False)
+    taken = stepper(*training("cupy"), size=5)
+    assert "one by one: they cannot be captured: CUDARuntimeError" in taken.words
+    for each in (expected, taken):
+        each.epochs([None], 1)
+    side_by_side = zip(mt.leaves(taken.read()[0]), mt.leaves(expected.read()[0]), strict=True)
+    for ours, theirs in side_by_side:
+        np.testing.assert_allclose(mt.to_numpy(ours), mt.to_numpy(theirs), rtol=1e-9)

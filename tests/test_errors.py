@@ -8,6 +8,7 @@ from __future__ import annotations
 import re
 import traceback
 from collections.abc import Callable
+from pathlib import Path
 from types import ModuleType
 from typing import Any
 
@@ -126,6 +127,122 @@ def test_a_mistake_inside_a_layer_is_not_put_on_the_cache(what: str, error: type
     x = np.ones((5, 3))
     with pytest.raises(error, match=f"^{words}"):
         layer.backward(layer.forward(x)[1], x)
+
+
+class Scale(mt.Layer):
+    """y = x · s, whose author gives something else back than the verbs want."""
+
+    s: mt.Array
+    slip: str
+
+    def forward(self, x):
+        y = x * self.s
+        return {"forward: y": y, "forward: three": (y, x, 1), "forward: nothing": None}.get(self.slip, (y, x))
+
+    def backward(self, cache, dout):
+        x = cache
+        dx, grad = dout * self.s, self.gradient(s=(x * dout).sum())
+        if self.slip == "backward: a gradient without a name":
+            return dx, (x * dout).sum()
+        return {"backward: dx": dx, "backward: three": (dx, grad, 1), "backward: nothing": None}.get(
+            self.slip, (dx, grad)
+        )
+
+    def observe(self, cache):
+        return None if self.slip == "observe: nothing" else self
+
+
+@pytest.mark.parametrize(
+    ("slip", "words"),
+    [
+        ("forward: y", r"Scale.forward must give the pair \(y, cache\), got numpy float64 array of shape \(2, 1\)"),
+        ("forward: three", r"Scale.forward must give the pair \(y, cache\), got a tuple of 3"),
+        ("forward: nothing", r"Scale.forward must give the pair \(y, cache\), got NoneType"),
+        ("backward: dx", r"Scale.backward must give the pair \(dx, self.gradient\(...\)\).* got numpy float64 array"),
+        ("backward: three", r"Scale.backward must give the pair \(dx, self.gradient\(...\)\).* got a tuple of 3"),
+        ("backward: nothing", r"Scale.backward must give the pair \(dx, self.gradient\(...\)\).* got NoneType"),
+        ("observe: nothing", r"Scale.observe must give the layer, or a changed one, got NoneType"),
+    ],
+)
+def test_what_a_verb_must_give_is_said(slip: str, words: str) -> None:
+    """Of two rows, which come apart like a pair, too."""
+    x, t = np.array([[1.0], [2.0]]), np.array([[1.0], [0.0]])
+    layer, settings = Scale(np.array(2.0), slip), {"loss": mt.MeanSquaredError(), "optimizer": mt.SGD(), "epochs": 1}
+    for model in (layer, mt.Sequential(layer)):
+        with pytest.raises(TypeError, match=f"^{words}"):
+            mt.fit(model, x, t, **settings)
+        with pytest.raises(TypeError, match=f"^{words}"):
+            mt.gradient(model, settings["loss"], x, t)
+        if not slip.startswith("observe"):
+            with pytest.raises(TypeError, match=f"^{words}"):
+                mt.testing.check_gradients(model, x)
+
+
+@pytest.mark.parametrize("given", ["mean", "three", "columns"])
+def test_what_losses_must_give_is_said(given: str) -> None:
+    class Square(mt.Loss):
+        def losses(self, y, t):
+            d = y - t
+            return {"mean": ((d * d).mean(), d), "three": (d * d, d, d), "columns": ((d * d).sum(axis=0), d)}[given]
+
+    words = r"Square.losses must give the pair \(losses, cache\), got a tuple of 3"
+    words = words if given == "three" else r"Square.losses: what it gives has shape .* expected \(3, …\) \(one loss"
+    with pytest.raises((TypeError, ValueError), match=f"^{words}"):
+        Square().value(np.ones((3, 2)), np.zeros((3, 2)))
+
+
+@pytest.mark.parametrize("given", ["no tuple", "another shape", "another dtype"])
+def test_what_a_rule_must_give_is_said(given: str) -> None:
+    class Plain(mt.Optimizer):
+        lr: float = 0.1
+
+        def rule(self, p, g, lr):
+            new = p - lr * g
+            wide = new.astype("float64")
+            return {"no tuple": new, "another shape": (new[None],), "another dtype": (wide,)}[given]
+
+    model = mt.MatMul(np.ones((2, 3), dtype="float32"))
+    words = r"Plain.rule must give a tuple that begins with the new parameter, .* expected numpy float32 array of shape"
+    with pytest.raises(ValueError, match=f"^{words}"):
+        Plain().update(model, model, Plain().init(model))
+
+
+def test_a_transform_must_give_a_gradient() -> None:
+    class Nothing(mt.optimizers.transforms.Transform):
+        def change(self, model, grad, state):
+            return None
+
+    model, sgd = mt.MatMul(np.ones((2, 3))), mt.SGD(transforms=(Nothing(),))
+    with pytest.raises(TypeError, match=r"^Nothing.change must give a gradient of MatMul, got NoneType"):
+        sgd.update(model, model, sgd.init(model))
+
+
+def test_an_assignment_is_told_what_to_do_instead() -> None:
+    class Own(mt.Layer):
+        W: mt.Array
+
+        def __init__(self, size):
+            self.W = np.ones(size)
+
+    layer = mt.MatMul(np.ones((2, 2)))
+    with pytest.raises(AttributeError, match=r'martlet.replace\(model, \{"W": ...\}\)'):
+        layer.W = np.zeros((2, 2))
+    with pytest.raises(AttributeError, match=r"has no field x: what forward remembers for backward is the cache"):
+        layer.x = np.zeros((2, 2))
+    with pytest.raises(AttributeError, match=r"the constructor that it has already, Own\(W=...\); .* such as init"):
+        Own(3)
+
+
+def test_a_gradient_is_not_saved_as_a_model(tmp_path: Path) -> None:
+    """For it could not be loaded again, and the file that was there would be gone."""
+    rng = np.random.default_rng(0)
+    model = mt.Sequential(mt.Affine.init(2, 3, rng), mt.Tanh(), mt.Affine.init(3, 2, rng))
+    mt.save(tmp_path / "file", model)
+    x, t = rng.standard_normal((4, 2), dtype="float32"), np.array([0, 1, 1, 0])
+    _, grad, _ = mt.gradient(model, mt.SoftmaxWithLoss(), x, t)
+    with pytest.raises(TypeError, match="save: this could not be loaded again: Sequential: layer 1 must be a Layer"):
+        mt.save(tmp_path / "file", grad)
+    assert mt.names(mt.load(tmp_path / "file")) == mt.names(model)
 
 
 @pytest.mark.eager

@@ -130,6 +130,29 @@ def test_every_peer_is_given_the_same_numbers() -> None:
         assert all((x == y).all() for x, y in zip(a, b, strict=True))
 
 
+@pytest.mark.only("jax")
+def test_jax_takes_the_same_steps_one_by_one_and_in_a_scan() -> None:
+    from gpu.peers import Conditions
+    from gpu.peers_jax import jitted
+    from gpu.workloads import chosen
+
+    work = next(work for work in chosen(True)[0] if work.name == "W2")
+    one_by_one, scan = (
+        [way.read(way.step(i)) for i in range(25)] for way in jitted(work, Conditions(True, False)).values()
+    )
+    assert len(set(scan)) > 20
+    np.testing.assert_allclose(scan, one_by_one, rtol=1e-5)
+
+
+def test_the_share_that_is_aimed_at_can_be_read() -> None:
+    """85 % of the bare products' speed, and not 84.9."""
+    from gpu.steps_page import ratio_rows
+
+    seconds = {"martlet on CuPy, eager": {"minimum": 1.0}, "bare products, cuBLAS": {"minimum": 0.849}}
+    (row,) = (line for line in ratio_rows([{"seconds": seconds, "operations": 1.0}]).splitlines() if "speed**" in line)
+    assert "84.9 %" in row
+
+
 def test_losses_that_differ_are_found() -> None:
     from gpu.steps import disagreement, wrong
 

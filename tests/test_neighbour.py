@@ -138,10 +138,17 @@ def test_a_torch_tensor_may_be_the_input(xp: Target) -> None:
 
 
 class OnTheGpu:
-    """Stands in for an array in CUDA memory: it says so, and cannot be read from the host."""
+    """Stands in for a PyTorch tensor in CUDA memory: it says so, and cannot be read from the host."""
+
+    requires_grad = True  # such a tensor does not let itself be exported
 
     def __init__(self, x: np.ndarray) -> None:
         self.x = x
+
+    def detach(self) -> OnTheGpu:
+        found = OnTheGpu(self.x)
+        found.requires_grad = False
+        return found
 
     def __dlpack_device__(self) -> tuple[int, int]:
         return (2, 0)
@@ -164,7 +171,7 @@ def test_from_one_library_to_another_on_a_gpu_goes_by_dlpack(monkeypatch: pytest
     monkeypatch.setattr(type(home.lib), "reaches_cuda", lambda self, xp, device: True)
     monkeypatch.setattr(backend, "library_of", lambda x: home.lib)
     monkeypatch.setattr(backend, "device_of", lambda x: None)
-    monkeypatch.setattr(home.xp, "from_dlpack", lambda x: there if x is given else None)
+    monkeypatch.setattr(home.xp, "from_dlpack", lambda x: there if x.x is given.x and not x.requires_grad else None)
     waited: list[Any] = []
     monkeypatch.setattr(type(home.lib), "synchronize", lambda self, arrays: waited.extend(arrays))
     found = home.asarray(given, "float32")
@@ -293,10 +300,46 @@ def test_out_of_memory_says_what_would_fit(xp: Target, room: int, fits: int | No
     error = caught.value
     assert isinstance(error, MemoryError)
     assert (error.batch_size, error.fits) == (16, fits)
-    assert ("not even one sample" if fits is None else f"batch_size={fits} was tried") in str(error)
+    assert ("no smaller batch fits either" if fits is None else f"batch_size={fits} was tried") in str(error)
     for ours, was in zip(mt.leaves(error.model), mt.leaves(before), strict=True):
         np.testing.assert_array_equal(mt.to_numpy(ours), was)
     assert int(mt.to_numpy(error.history.state.step)) == 0
+
+
+def test_what_is_measured_may_not_fit_where_the_steps_do(xp: Target) -> None:
+    class Wide(Small):
+        def predict(self, x: Any) -> Any:
+            if x.shape[0] > self.room:
+                raise self.error()
+            return x
+
+    affine_layer = xp.put(affine(np.random.default_rng(0), 2, 3))
+    model = mt.Sequential(Wide(16, no_room(xp.backend.name), []), affine_layer)
+    x, t = map(xp.put, mt.datasets.spiral(6, dtype=xp.double))
+    given = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "epochs": 2, "batch_size": 16}
+    for settings, what in (
+        ({"metrics": ["accuracy"]}, "measuring the metrics of 18 samples"),
+        ({"validation": (x, t)}, "measuring the validation of 18 samples"),
+    ):
+        words = f"fit: {what} does not fit into .*: the steps with batch_size=16 do"
+        with pytest.raises(mt.OutOfMemory, match=words) as no_room_for:
+            mt.fit(model, x, t, **given, **settings)
+        assert (no_room_for.value.batch_size, no_room_for.value.fits, no_room_for.value.beside) == (16, 16, what)
+
+    def hook(epoch: int, model: Any, history: Any) -> None:
+        raise no_room(xp.backend.name)()
+
+    with pytest.raises(Exception, match=r"memory|allocate") as caught:  # the hook's own
+        mt.fit(affine_layer, x, t, **given, hook=hook)
+    assert not isinstance(caught.value, mt.OutOfMemory)
+
+
+def test_a_layer_that_wants_two_samples_does_not_hide_that_there_is_no_room() -> None:
+    layers = mt.BatchNorm.init(2, dtype="float64"), Small(1, no_room("numpy"), [])
+    model = mt.Sequential(*layers, affine(np.random.default_rng(0), 2, 3))
+    x, t = mt.datasets.spiral(6, dtype="float64")
+    with pytest.raises(mt.OutOfMemory, match="no smaller batch fits either"):
+        mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD(), epochs=1, batch_size=8)
 
 
 def test_another_exception_is_not_taken_for_one() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import re
 from collections.abc import Callable
 from pathlib import Path
@@ -222,8 +223,43 @@ def test_a_program_runs_with_other_numbers_of_the_same_form() -> None:
         assert [np.asarray(a).tobytes() for a in here] == [np.asarray(b).tobytes() for b in there]
         model, state, _ = program.build(list(map(np.asarray, here)))
         x, t = x[::-1].copy(), t[::-1].copy()
-    with pytest.raises(ValueError, match="zip"):
-        program.run([])
+
+
+@pytest.mark.parametrize(
+    ("change", "error", "words"),
+    [
+        (lambda given: given[:-1], ValueError, r"expected 8 arrays \(model.0.W, .*, x, t\), got 7"),
+        (lambda given: [*given, given[-1]], ValueError, r"expected 8 arrays .* got 9"),
+        (
+            lambda given: [*given[:-2], *(np.tile(a, 2) for a in given[-2:])],
+            ValueError,
+            r"x is .* recorded as float32 of",
+        ),
+        (
+            lambda given: [a.astype("float64") for a in given],
+            ValueError,
+            r"model.0.W is numpy float64 .* as float32 of",
+        ),
+        (lambda given: [a.tolist() for a in given], TypeError, r"model.0.W must be a NumPy array, got list"),
+    ],
+)
+def test_a_program_takes_no_other_form(change: Any, error: type[Exception], words: str) -> None:
+    """For a batch of another size it would divide the loss by the old one."""
+    program, (model, loss, _, state, x, t) = spiral()
+    given = list(map(np.asarray, take_apart((model, loss, state, x, t))[0]))
+    with pytest.raises(error, match=f"^Program.run: {words}"):
+        program.run(change(given))
+    with pytest.raises(ValueError, match=r"^Program.build: expected \d+ results, got 1"):
+        program.build(given[:1])
+
+
+def test_a_program_comes_home_from_another_process() -> None:
+    program, (model, loss, _, state, x, t) = spiral()
+    given = list(map(np.asarray, take_apart((model, loss, state, x, t))[0]))
+    again = pickle.loads(pickle.dumps(program))
+    assert str(again) == str(program)
+    here, there = (take_apart(each.build(each.run(given)))[0] for each in (program, again))
+    assert [a.tobytes() for a in here] == [b.tobytes() for b in there]
 
 
 def test_what_the_document_shows_is_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:

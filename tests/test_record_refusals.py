@@ -154,6 +154,27 @@ def test_a_model_that_is_no_argument_is_refused() -> None:
         record(model.predict, X)
 
 
+def test_a_layer_that_asks_where_it_is_is_told_so_on_numpy_alone() -> None:
+    """For a recording stands for any library, and what it is told would be wrong."""
+    torch = pytest.importorskip("torch")
+
+    class Own(mt.Layer):
+        def forward(self, x):
+            return x * (2.0 if mt.backend_of(x).name == "numpy" else 3.0), None
+
+        def backward(self, cache, dout):
+            return 2.0 * dout, None
+
+    assert "multiply" in record(Own().forward, np.ones(3)).count()
+    with pytest.raises(NotRecordable, match=r"it is asked which library an array is from.* in .*forward"):
+        record(lambda layer, x: layer.forward(x), Own(), torch.ones(3))
+    model, x, t = mt.Sequential(Own(), mt.Affine.init(2, 3, np.random.default_rng(0))), *mt.datasets.spiral(20)
+    given = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "epochs": 60, "backend": "torch"}
+    _, history = mt.fit(model, x, t, **given)
+    assert "NotRecordable" in history.compiled
+    assert history.loss == mt.fit(model, x, t, compile=False, **given)[1].loss
+
+
 def test_words_are_no_numbers() -> None:
     assert "an array meets str 'a'; only arrays and Python's int, float and bool may" in refused(lambda x: x + "a")
     assert "an array meets NoneType None" in refused(lambda x: x == None)  # noqa: E711

@@ -58,6 +58,32 @@ def check_run(found: Any, expected: Any) -> None:
 # ---------------------------------------------------------------------------------------------------- streams
 
 
+def test_an_array_of_another_stream_is_waited_for(streams: Any) -> None:
+    """An array does not say which stream makes it."""
+    import cupy
+
+    for stream in streams:
+        with stream:
+            x = cupy.ones(1000) * 2.0
+            made = stream.record()
+        mt.Backend("cupy").synchronize(x)
+        assert made.done
+
+
+@pytest.mark.parametrize("how", [True, False], ids=["compiled", "eager"])
+def test_a_hook_may_leave_another_device(two_devices: Any, how: bool) -> None:
+    import cupy
+
+    x, t = mt.datasets.spiral(8, dtype="float64")
+    settings = SETTINGS | {"compile": how, "backend": "cupy"}
+    expected = mt.fit(network(), x, t, **settings)
+    try:
+        found = mt.fit(network(), x, t, hook=lambda *_: cupy.cuda.Device(1).use() and None, **settings)
+    finally:
+        cupy.cuda.Device(0).use()
+    check_run(found, expected)
+
+
 def test_a_compiled_function_may_be_called_in_another_stream_each_time(streams: Any) -> None:
     """It has one memory, in which two calls must not be at the same time."""
     import cupy

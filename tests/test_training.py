@@ -138,6 +138,9 @@ def test_a_state_with_other_numbers_is_not_used_silently() -> None:
     with pytest.raises(TypeError, match="state must come from Adam"):
         fit(model, x, t, optimizer=mt.Adam(), state=history.state)
     fit(model, x, t, optimizer=mt.SGD(lr=0.1), state=mt.replace(history.state, {"lr": 0.1}))
+    with pytest.raises(ValueError, match=r'replace\(state, \{"lr": 0\.123456789\}\)'):
+        fit(model, x, t, optimizer=mt.SGD(lr=0.123456789), state=history.state)
+    fit(model, x, t, optimizer=mt.SGD(lr=0.123456789), state=mt.replace(history.state, {"lr": 0.123456789}))
 
 
 @pytest.mark.eager
@@ -259,3 +262,46 @@ def test_accuracy_counts_the_right_answers(xp: Target) -> None:
     assert mt.accuracy(one, y, np.array([[1.0], [0.0], [0.0], [0.0]])) == 0.75
     with pytest.raises(ValueError, match=r"accuracy: t has shape \(4,\), expected \(4, 1\)"):
         mt.accuracy(one, y, np.array([1, 0, 0, 0]))
+
+
+@pytest.mark.eager
+def test_a_sigmoid_divides_two_classes_at_a_half(xp: Target) -> None:
+    """The lessons' XOR ends with a Sigmoid, whose outputs are all above zero."""
+    x, t = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0], [1.0]])
+    end = mt.Sequential(mt.Identity(), mt.Sequential(mt.MatMul(np.array([[1.0]])), mt.Freeze(mt.Sigmoid())))
+    model = xp.put(end)
+    assert (model.boundary, mt.Sequential(mt.Sigmoid(), mt.Identity()).boundary) == (0.5, 0.0)
+    assert mt.accuracy(model, x, t) == 0.75
+    loss, sgd = mt.MeanSquaredError(), mt.SGD(lr=0.0)
+    _, history = mt.fit(model, x, t, loss=loss, optimizer=sgd, epochs=1, metrics=["accuracy"], validation=(x, t))
+    assert history.metrics == history.validation_metrics == {"accuracy": [0.75]}
+
+
+class Counting(mt.Layer):
+    """y = x, noting how many samples came together."""
+
+    seen: list[int]
+
+    def forward(self, x: Any) -> tuple[Any, Any]:
+        self.seen.append(x.shape[0])
+        return x, None
+
+    def backward(self, cache: Any, dout: Any) -> tuple[Any, Any]:
+        return dout, None
+
+
+@pytest.mark.eager
+def test_what_is_measured_is_computed_some_thousand_samples_at_a_time(xp: Target) -> None:
+    rng = np.random.default_rng(0)
+    x, t = rng.standard_normal((20_001, 2)), rng.integers(0, 3, 20_001)
+    affine = xp.put(mt.Affine.init(2, 3, rng, dtype="float64"))
+    model, loss = mt.Sequential(affine, Counting([])), xp.put(mt.SoftmaxWithLoss())
+    y = to_numpy(affine.predict(xp.put(x)))
+    found = mt.evaluate(model, x, t, loss=loss, metrics=["accuracy"])
+    assert model[1].seen == [8192, 8192, 3617]
+    assert found["loss"] == pytest.approx(float(mt.SoftmaxWithLoss().value(y, t)), rel=xp.tolerance["rtol"])
+    assert found["accuracy"] == pytest.approx(np.mean(np.argmax(y, axis=1) == t), abs=1e-3)
+    settings = {"loss": loss, "optimizer": mt.SGD(), "epochs": 1, "batch_size": 10_000, "metrics": ["accuracy"]}
+    model[1].seen.clear()
+    mt.fit(model, x, t, validation=(x, t), **settings)
+    assert max(model[1].seen) == 10_000

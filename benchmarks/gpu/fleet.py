@@ -107,7 +107,7 @@ class Table:
         self.runners = {}  # the last workload's memory can be used again
         self.runners = peers.find(self.peer)(work, self.conditions)
         losses = {}
-        for name, (step, _, read, together) in self.runners.items():
+        for name, (step, _, read, together, _) in self.runners.items():
             values = (
                 [step(i) for i in range(FIRST_STEPS)] if read is None else [read(step(i)) for i in range(FIRST_STEPS)]
             )
@@ -119,6 +119,9 @@ class Table:
                 once = self.time(name)
             self.steps[name] = max(1, round(block / once / together)) * together
         return losses
+
+    def told(self) -> dict[str, str]:
+        return {name: runner.words for name, runner in self.runners.items() if runner.words}
 
     def time(self, name: str) -> float:
         """Seconds per step of one block."""

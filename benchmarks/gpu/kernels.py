@@ -78,7 +78,7 @@ def profile(peer: str, works: list[Workload], conditions: peers.Conditions, note
             raise Missing("the profiler is PyTorch's, which sees no CUDA device")
     make, found = peers.find(peer), {}
     for work in works:
-        for name, (step, wait, _, together) in make(work, conditions).items():
+        for name, (step, wait, _, together, _) in make(work, conditions).items():
             steps = max(STEPS, together)
             for i in range(max(WARM_UP, together)):
                 step(i)

@@ -47,6 +47,11 @@ def times(value: float | None) -> str:
     return "–" if value is None else f"{digits(value, 2)} ×"
 
 
+def percent(share: float | None) -> str:
+    """A share: 84.9 %"""
+    return "–" if share is None else f"{digits(100.0 * share)} %"
+
+
 def size(count: float) -> str:
     """Bytes: 12.3 MiB"""
     for unit in ("B", "KiB", "MiB", "GiB"):

@@ -12,7 +12,8 @@ from gpu.worker import Budget, call
 Wrong = Callable[[dict[str, Any]], str]  # what is wrong with what a part has found, or ""
 
 QUIET = {"XLA_PYTHON_CLIENT_PREALLOCATE": "false"}  # JAX would take three quarters of the device for itself
-ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1", "JAX_PLATFORMS": "cpu"}  # for a rehearsal
+ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}  # where parts run side by side, or rehearse
+ON_CPU = {"JAX_PLATFORMS": "cpu"}
 
 
 @dataclass(frozen=True)
@@ -25,19 +26,21 @@ class Part:
     rehearsal_seconds: float
     stand_in: str
     wrong: Wrong
+    least: float = 0.3  # of its time, with less of which it is not begun
 
     def run(self, rehearsal: bool, budget: Budget, out: str) -> dict[str, Any]:
         """What was found, its status (done, rehearsed, failed or skipped), and how long it took."""
         wanted = self.rehearsal_seconds if rehearsal else self.seconds
         limit = min(wanted, budget.left)
         about = {"title": self.title, "stand_in": self.stand_in if rehearsal else ""}
-        if limit < 0.3 * wanted:
+        if limit < self.least * wanted:
             return about | {
                 "status": "skipped",
                 "why": f"only {limit:.0f} s were left of the time for the whole report",
             }
         watch = Budget(limit)
-        environment = QUIET | (ONE_THREAD if rehearsal else {})
+        environment = QUIET | (ONE_THREAD if rehearsal or self.name in SIDE_BY_SIDE else {})
+        environment |= ON_CPU if rehearsal else {}
         found = call(f"gpu.{self.name}", {"rehearsal": rehearsal, "out": out}, limit, environment)
         result = about | judge(found, self.wrong) | {"seconds": watch.spent}
         return result | {"status": "rehearsed"} if rehearsal and result["status"] == "done" else result
@@ -64,7 +67,7 @@ PARTS = [
     Part(
         "suite",
         "The tests",
-        190,
+        180,
         45,
         "array-api-strict's devices device1 and no_float64 stand in for CuPy, and a part of the suite for all of it",
         suite.wrong,
@@ -108,7 +111,7 @@ PARTS = [
     Part(
         "kernels",
         "Kernels in a step",
-        60,
+        45,
         40,
         "PyTorch's operations on the processor, those inside others counted too, stand in for kernels, and PyTorch "
         "on the processor for CuPy; JAX's cannot be seen there",
@@ -117,10 +120,11 @@ PARTS = [
     Part(
         "scale",
         "The spiral scaled up",
-        75,
+        65,
         30,
         "PyTorch on one processor core stands in for CuPy (where it is not installed, array-api-strict); a tiny grid",
         scale.wrong,
+        least=0.7,
     ),
 ]
 

@@ -17,13 +17,14 @@ from gpu.workloads import Workload
 class Runner(NamedTuple):
     """One way to take a step: do it, wait until the device has done it, and read the loss that it gave.
 
-    together: as many steps are taken at once, at the first of them.
+    together: as many steps are taken at once, at the first of them.  words: how, if there is something to say.
     """
 
     step: Callable[[int], Any]  # the number of the step -> its loss, still on the device
     wait: Callable[[], None]
     read: Callable[[Any], float] | None  # None where there is no loss
     together: int = 1
+    words: str = ""
 
 
 class Conditions(NamedTuple):
@@ -38,12 +39,12 @@ Peer = Callable[[Workload, Conditions], dict[str, Runner]]
 # name -> module and function.  The first is the one that all others are compared with.
 PEERS = {
     "martlet": ("gpu.peers", "martlet_on_the_device"),
-    "numpy": ("gpu.peers", "martlet_on_numpy"),
     "torch": ("gpu.peers_torch", "eager"),
     "torch.compile": ("gpu.peers_torch", "compiled"),
     "torch graphs": ("gpu.peers_torch", "graphs"),
     "jax": ("gpu.peers_jax", "jitted"),
     "products": ("gpu.peers", "bare_products"),
+    "numpy": ("gpu.peers", "martlet_on_numpy"),  # last: in its turn the device idles, and slows down
 }
 
 
@@ -128,7 +129,10 @@ def compiled_runner(work: Workload, backend: Any) -> Runner:
             losses = taken.run(0, count)
         return losses[i % count]
 
-    return Runner(step, lambda: backend.synchronize(*losses[-1:]), lambda v: float(mt.to_numpy(v)), together=count)
+    def wait() -> None:
+        backend.synchronize(*losses[-1:])
+
+    return Runner(step, wait, lambda v: float(mt.to_numpy(v)), together=count, words=taken.words)
 
 
 def bare_products(work: Workload, conditions: Conditions) -> dict[str, Runner]:
@@ -153,6 +157,9 @@ def bare_products(work: Workload, conditions: Conditions) -> dict[str, Runner]:
     return {name: Runner(step, lambda: backend.synchronize(last), None)}
 
 
+COPIES = 8  # one after the other: to wait for one of them would take a part of its time
+
+
 def copy_bandwidth(conditions: Conditions, megabytes: int) -> float:
     """Bytes read and written per second when one large array is copied into another; the best of ten."""
     import time
@@ -164,7 +171,8 @@ def copy_bandwidth(conditions: Conditions, megabytes: int) -> float:
     for _ in range(10):
         backend.synchronize(target)
         start = time.perf_counter()
-        target[...] = source
+        for _ in range(COPIES):
+            target[...] = source
         backend.synchronize(target)
-        seconds.append(time.perf_counter() - start)
+        seconds.append((time.perf_counter() - start) / COPIES)
     return 2 * megabytes * 2**20 / min(seconds)

@@ -30,7 +30,28 @@ def jitted(work: Workload, conditions: Conditions) -> dict[str, Runner]:
         return value
 
     name = "JAX jit, CPU" if conditions.rehearsal else "JAX jit"
-    return {name: Runner(step, lambda: jax.block_until_ready((state, value)), float)}
+    found = {name: Runner(step, lambda: jax.block_until_ready((state, value)), float)}
+    return found | {f"{name}, a scan of the batches": scanned(work, jnp.stack(xs), jnp.stack(ts))}
+
+
+def scanned(work: Workload, xs: Any, ts: Any) -> Runner:
+    """All batches in one program."""
+
+    def traced(state: Any) -> Any:
+        return jax.lax.scan(lambda state, batch: step_of(work, state, *batch), state, (xs, ts))
+
+    compiled, state, values = jax.jit(traced, donate_argnums=0), first_state(work), None
+
+    def step(i: int) -> Any:
+        nonlocal state, values
+        if i % len(xs) == 0:
+            state, values = compiled(state)
+        return values, i % len(xs)  # picked when it is read: to pick it is a kernel
+
+    def wait() -> None:
+        jax.block_until_ready((state, values))
+
+    return Runner(step, wait, lambda found: float(found[0][found[1]]), together=len(xs))
 
 
 def first_state(work: Workload) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from gpu.markdown import digits, folded, rate, seconds, table, times
+from gpu.markdown import digits, folded, percent, rate, seconds, table, times
 
 Entry = dict[str, Any]
 NAMES = {
@@ -75,7 +75,10 @@ def step_section(found: dict[str, Any]) -> list[str]:
     pieces = [
         "The fastest of several blocks of steps, float32; data and weights are on the device, nothing is read back, "
         "and the clock is read when the device has finished. The bare products are the forward product, dW and dx of "
-        "every layer but the first layer's dx, which nobody needs. Where it says no more, martlet is its faster way.",
+        "every layer but the first layer's dx, which nobody needs; they are called one by one, so where they are small "
+        "it is the calls that take the time, and a graph of many kernels may be faster. martlet's compiled steps and "
+        "JAX's scan take an epoch in one go, PyTorch's and JAX's other ways are asked for each step, and torch.compile "
+        "leaves the optimizer outside its graphs. Where it says no more, martlet is its faster way.",
         "\n".join(f"- **{entry['workload']}**: {entry['what']}" for entry in entries if not entry["tf32"]),
     ]
     small = [entry for entry in done if entry["workload"].startswith("W")]
@@ -96,7 +99,7 @@ def step_section(found: dict[str, Any]) -> list[str]:
 
 
 def notes(entries: list[Entry]) -> list[str]:
-    """Why a place in the table is empty, each reason once, with its columns."""
+    """Why a place in the table is empty, and how it was filled; each once, with its columns."""
     reasons: dict[str, list[str]] = {}
     for entry in entries:
         if "skipped" in entry:
@@ -105,6 +108,8 @@ def notes(entries: list[Entry]) -> list[str]:
             reasons.setdefault(f"{peer_name(peer)}: {why}", []).append(column(entry))
         for peer, why in entry.get("failed", {}).items():
             reasons.setdefault(f"{peer_name(peer)} failed: {why.splitlines()[0]}", []).append(column(entry))
+        for name, words in entry.get("told", {}).items():
+            reasons.setdefault(f"{name}: {words}", []).append(column(entry))
     every = [column(entry) for entry in entries if "skipped" not in entry]
     return [f"- {why} ({'all' if at == every else ', '.join(at)})" for why, at in reasons.items()]
 
@@ -129,6 +134,7 @@ def ratio_rows(group: list[Entry]) -> str:
         ("**martlet / PyTorch, eager**", *(times(ratio(ours(e), torch_eager(e))) for e in group)),
         ("**martlet / best peer**", *(times(ratio(ours(e), p and p[1])) for e, p in zip(group, peers, strict=True))),
         ("**martlet / bare products**", *(times(ratio(ours(entry), products(entry))) for entry in group)),
+        ("**that is, of their speed**", *(percent(ratio(products(entry), ours(entry))) for entry in group)),
         ("**speed of the bare products**", *(rate(ratio(entry["operations"], products(entry))) for entry in group)),
     ]
     return "\n".join(table([""] * (len(group) + 1), rows).splitlines()[2:])

@@ -218,13 +218,34 @@ def reads_cache(backward: Callable[..., Any]) -> Callable[..., Any]:
     @functools.wraps(backward)
     def wrapper(self: object, cache: Any, dout: Any) -> Any:
         try:
-            return backward(self, cache, dout)
+            found = backward(self, cache, dout)
         except (AttributeError, LookupError, TypeError, ValueError) as error:
             if _is_about_cache(error, backward, cache):
                 complain_cache(self, cache, error)
             raise
+        if type(found) is tuple and len(found) == 2:
+            return found
+        complain_pair(self, "backward", "(dx, self.gradient(...)), or (dx, None) where nothing is learned", found)
 
     return wrapper
+
+
+def gives_pair(forward: Callable[..., Any]) -> Callable[..., Any]:
+    """A layer's forward, which says so if it gives something else than an output and a cache."""
+
+    @functools.wraps(forward)
+    def wrapper(self: object, x: Any) -> Any:
+        found = forward(self, x)
+        if type(found) is tuple and len(found) == 2:
+            return found
+        complain_pair(self, "forward", "(y, cache)", found)
+
+    return wrapper
+
+
+def complain_pair(owner: object, verb: str, expected: str, found: Any) -> NoReturn:
+    got = f"a tuple of {len(found)}" if isinstance(found, tuple) else describe(found)
+    raise TypeError(f"{owner_name(owner)}.{verb} must give the pair {expected}, got {got}")
 
 
 def complain_cache(owner: object, cache: Any, error: Exception) -> NoReturn:

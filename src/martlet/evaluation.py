@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from martlet.backend import Array, as_backend, backend_of, describe, host, is_array, kind, to_numpy
+from martlet.backend import Array, as_backend, backend_of, describe, host, is_array, kind, namespace, to_numpy
 from martlet.batches import place_data, width_of
 from martlet.checks import complain_shape
 from martlet.layer import Layer
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     import numpy as np
 
 Metric = Callable[[Array, Array], float]
+
+AT_A_TIME = 8192  # samples, whose outputs are computed together: more of them take memory, and no less time
 
 KINDS = {"model": Layer, "loss": Loss, "optimizer": Optimizer}
 
@@ -38,16 +41,16 @@ def check_kinds(owner: str, **given: Any) -> None:
 def accuracy(model: Layer, x: Any, t: Any) -> float:
     """The share of samples that the model classifies right.
 
-    With outputs (N, C), the class of the largest; with (N, 1) or (N,), logits of one class, those above
-    zero.  t: labels (N,), or shaped like the output (rows of probabilities; 0 and 1).  The data is moved
-    to the model.
+    With outputs (N, C), the class of the largest; with (N, 1) or (N,), one class, for those above the
+    model's ``boundary``: zero for logits, a half after a Sigmoid.  t: labels (N,), or shaped like the output
+    (rows of probabilities; 0 and 1).  The data is moved to the model.
     """
     check_kinds("accuracy", model=model)
     x, t, _ = place_data("accuracy", model, None, x, t)
     return measure("accuracy", model, None, {"accuracy": _accuracy}, x, t)["accuracy"]
 
 
-def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
+def _accuracy(y: np.ndarray, t: np.ndarray, boundary: float = 0.0) -> float:
     classes = y.shape[1] if y.ndim == 2 else 1
     if host.any(host.isnan(y)):
         return math.nan  # which names no class; argmax would give it one
@@ -62,9 +65,14 @@ def _accuracy(y: np.ndarray, t: np.ndarray) -> float:
         hint = "; write t[:, 0]" if t.shape == (len(y), 1) else hint
         complain_shape("accuracy", "t", t, tuple(y.shape), f"the shape of the output{hint}")
     elif classes > 1:
+        if (host.abs(host.sum(t, axis=1, dtype="float64") - 1.0) > 0.01).any():
+            raise ValueError(
+                "accuracy: each row of t must add up to 1, the probabilities of one class each; for samples of "
+                'several classes, or none, give a metric of your own: {"name": function of (y, t)}'
+            )
         right = host.argmax(y, axis=1) == host.argmax(t, axis=1)
     else:
-        right = (y > 0) == (t > 0.5)
+        right = (y > boundary) == (t > 0.5)
     return float(host.mean(right))
 
 
@@ -110,7 +118,8 @@ def evaluate(
     """The loss, under "loss", and each metric of a model on some data, which is moved to the model.
 
     A metric is a name ("accuracy", "mae", "r2"), or in a mapping a function of output and target, both
-    NumPy arrays, that gives a number.  ``weight`` weighs the loss, not the metrics.
+    NumPy arrays, that gives a number.  ``weight`` weighs the loss, not the metrics.  The outputs are computed
+    some thousand samples at a time, so that much data takes little memory.
     """
     check_kinds("evaluate", model=model)
     if loss is not None:
@@ -130,25 +139,38 @@ def measure(
     x: Array,
     t: Array,
     weight: Array | None = None,
+    *,
+    at_a_time: int = AT_A_TIME,
 ) -> dict[str, float]:
     """The loss and the metrics on data that has been placed, each a number on the host."""
     found: dict[str, float] = {}
     with backend_of(x).active():
-        y = model.predict(x)
+        y = outputs(model, x, at_a_time)
         if loss is not None:
             loss.check_weights()
             value = loss.value(y, t, weight)
             loss.check_targets(y, t)
             found["loss"] = float(to_numpy(value))
-        return found | apply(owner, metrics, y, t)
+        return found | apply(owner, model, metrics, y, t)
 
 
-def apply(owner: str, metrics: Mapping[str, Metric], y: Array, t: Array) -> dict[str, float]:
-    """The metrics of some output."""
+def outputs(model: Layer, x: Array, at_a_time: int = AT_A_TIME) -> Any:
+    """What the model predicts, computed for so many samples at a time, or for some thousands if that is more."""
+    rows = max(at_a_time, AT_A_TIME)
+    count = x.shape[0]
+    if count <= rows:
+        return model.predict(x)
+    parts = [model.predict(x[start : min(start + rows, count), ...]) for start in range(0, count, rows)]
+    return namespace(x).concat(parts, axis=0)
+
+
+def apply(owner: str, model: Layer, metrics: Mapping[str, Metric], y: Array, t: Array) -> dict[str, float]:
+    """The metrics of some output of the model's."""
     if not metrics:
         return {}
     views = _read_only(y), _read_only(t)
-    return {name: _number(owner, name, function(*views)) for name, function in metrics.items()}
+    exact = {name: partial(f, boundary=model.boundary) if f is _accuracy else f for name, f in metrics.items()}
+    return {name: _number(owner, name, function(*views)) for name, function in exact.items()}
 
 
 def _read_only(x: Array) -> np.ndarray:

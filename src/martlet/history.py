@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 from martlet.backend import backend_of
@@ -32,43 +32,40 @@ class History:
     compiled: str = ""
     state: Any = field(default=None, repr=False)
 
-    def longer(
+    def enter(
         self, losses: list[float], seconds: float, here: dict[str, float], there: dict[str, float], state: Any
-    ) -> History:
-        """The history after some more epochs of so many seconds each: another one, so that they are entered as a whole.
+    ) -> None:
+        """Enter some more epochs, of so many seconds each.
 
         here: the metrics of the data; there: the loss and the metrics of the validation data, if there is any:
         with either it is one epoch.
         """
-        there = dict(there)
-        held_out = [there.pop("loss")] if there else []
-        return replace(
-            self,
-            loss=[*self.loss, *losses],
-            validation_loss=[*self.validation_loss, *held_out],
-            metrics=_longer(self.metrics, here),
-            validation_metrics=_longer(self.validation_metrics, there),
-            seconds=[*self.seconds, *[seconds] * len(losses)],
-            state=state,
-        )
+        self.loss += losses
+        self.seconds += [seconds] * len(losses)
+        for name, value in here.items():
+            self.metrics.setdefault(name, []).append(value)
+        for name, value in there.items():
+            curve = self.validation_loss if name == "loss" else self.validation_metrics.setdefault(name, [])
+            curve.append(value)
+        self.state = state
 
     def copy(self) -> History:
         """A history of its own, which can be written to without harm."""
+        return self.first(None, copied(self.state))
+
+    def first(self, epochs: int | None, state: Any) -> History:
+        """The history of the first epochs, after which this was the state; None: of all."""
         return History(
-            loss=list(self.loss),
-            validation_loss=list(self.validation_loss),
-            metrics={name: list(curve) for name, curve in self.metrics.items()},
-            validation_metrics={name: list(curve) for name, curve in self.validation_metrics.items()},
-            seconds=list(self.seconds),
+            loss=self.loss[:epochs],
+            validation_loss=self.validation_loss[:epochs],
+            metrics={name: curve[:epochs] for name, curve in self.metrics.items()},
+            validation_metrics={name: curve[:epochs] for name, curve in self.validation_metrics.items()},
+            seconds=self.seconds[:epochs],
             best_epoch=self.best_epoch,
             stopped=self.stopped,
             compiled=self.compiled,
-            state=copied(self.state),
+            state=state,
         )
-
-
-def _longer(curves: dict[str, list[float]], found: dict[str, float]) -> dict[str, list[float]]:
-    return {name: [*curves.get(name, ()), value] for name, value in found.items()}
 
 
 def copied(tree: Any) -> Any:

@@ -7,7 +7,8 @@
 
 Here x and y are arrays with one sample per row, or tuples of such arrays; dout is dL/dy, shaped like y;
 grad is None where there is nothing to learn.  No verb changes anything: what a layer has seen lies in the
-cache, and what it becomes is returned.
+cache, and what it becomes is returned.  Nor does one depend on anything but its arguments, on Python's random
+numbers, say: a run that is compiled calls it once, for all its steps (for noise, see ``Dropout``).
 """
 
 from __future__ import annotations
@@ -16,7 +17,7 @@ import inspect
 from typing import Any, TypeVar
 
 from martlet.backend import describe
-from martlet.checks import reads_cache
+from martlet.checks import gives_pair, reads_cache
 from martlet.tree import Tree, is_tree, subtrees
 
 L = TypeVar("L", bound="Layer")
@@ -27,6 +28,8 @@ class Layer(Tree):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
+        if "forward" in cls.__dict__:
+            cls.forward = gives_pair(cls.forward)  # type: ignore[method-assign]
         if "backward" in cls.__dict__:
             cls.backward = reads_cache(cls.backward)  # type: ignore[method-assign]
 
@@ -54,6 +57,15 @@ class Layer(Tree):
         """
         first = next((child for _, child in subtrees(self)), None)
         return first.vocabulary if isinstance(first, Layer) else None
+
+    @property
+    def boundary(self) -> float:
+        """Where an output of one column divides two classes: at 0 if it is a logit, at 0.5 if a Sigmoid gives it.
+
+        A network gives what the last of its layers gives.
+        """
+        last = next((child for _, child in reversed([*subtrees(self)])), None)
+        return last.boundary if isinstance(last, Layer) else 0.0
 
     def gradient(self: L, **parts: Any) -> L | None:
         """A layer of the same type that holds these gradients, and None everywhere else.
@@ -88,6 +100,14 @@ class Layer(Tree):
         given = sizes[: len(wanted)] if len(sizes) >= len(wanted) else wanted
         call = f"{type(self).__name__}.init({', '.join([*given, *(['rng'] if 'rng' in takes else [])])})"
         return f"{type(self).__name__} takes arrays, but {name} is {describe(value)}; to draw them: {call}"
+
+
+def observed(layer: L, cache: Any) -> L:
+    """The layer after having seen the batch of this cache, which must be a layer."""
+    after = layer.observe(cache)
+    if after is not layer and not isinstance(after, Layer):
+        raise TypeError(f"{type(layer).__name__}.observe must give the layer, or a changed one, got {describe(after)}")
+    return after
 
 
 def check_observers(owner: str, model: Layer) -> None:

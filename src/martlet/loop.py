@@ -6,7 +6,8 @@ import logging
 import math
 import sys
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from itertools import chain
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -15,8 +16,9 @@ from martlet.backend import Array, backend_of, describe, host, to_numpy
 from martlet.batches import cut, draw_order, place_data
 from martlet.checkpoint import Run
 from martlet.compile import Stepper, stepper
-from martlet.diagnosis import NotFinite, all_finite, explain
-from martlet.evaluation import METRICS, Metric, apply, measure
+from martlet.diagnosis import NotFinite, all_finite, any_nan, explain
+from martlet.evaluation import METRICS, Metric, apply, measure, outputs
+from martlet.history import copied
 from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.progress import mean_loss, to_floats
@@ -54,7 +56,9 @@ class Loop:
         self.held_out: tuple[Any, ...] | None = None
         self.watched: Callable[[Any], Iterable[Array]] = leaves
         self.stepper: Stepper | None = None
+        self.how: Any = "auto"  # it takes the steps
         self.together = 1  # as many epochs are taken at once
+        self.beside = ""
 
     def check(self, now: Run, validation: Any) -> None:
         """Find out now what would go wrong in the midst of the first epoch."""
@@ -63,7 +67,7 @@ class Loop:
         x, t, *_ = self.arrays
         y = check_targets(model, loss, x, t, self.size)
         known = {name: function for name, function in self.metrics.items() if METRICS.get(name) is function}
-        apply("fit", known, y, t[: y.shape[0], ...])
+        apply("fit", model, known, y, t[: y.shape[0], ...])
         model.forward(x[: min(self.size, self.count, LOOKED_AT), ...])
         rest = self.count % self.size
         if self.last == "keep" and rest and self.count > self.size:
@@ -92,24 +96,41 @@ class Loop:
             "metrics": tuple(self.metrics),
         }
 
+    @contextmanager
+    def aside(self, words: str) -> Iterator[None]:
+        """While something is done beside the steps, ``beside`` says what; if it fails, also afterwards."""
+        self.beside = words
+        yield
+        self.beside = ""
+
     def try_step(self, now: Run, rows: int) -> None:
-        """A step with so many samples, for nothing but its use of memory."""
-        train_step(now.model, now.loss, now.optimizer, now.state, *(a[:rows, ...] for a in self.arrays))  # type: ignore[arg-type]
+        """Steps with so many samples, for nothing but their use of memory."""
+        self.stepper = None
+        if self.how not in ("auto", False):
+            self._stepper(now, rows, self.how).read()
+            return
+        model, state = now.model, now.state  # two steps, and not one, for a run keeps the model before them as well
+        order = backend_of(self.arrays[0]).asarray(host.arange(self.count))
+        for batch in cut(self.arrays, order, rows, "keep", 0, 2):
+            model, state, _ = train_step(model, now.loss, now.optimizer, state, *batch)  # type: ignore[arg-type]
 
     def begin(self, now: Run, epochs: int, how: Any, bar: Any, *, each: bool) -> None:
         """Choose how the steps of the epochs that are left will be taken, and say so.
 
         each: somebody looks at the run after each epoch; else short ones are taken together.
         """
-        assert now.loss is not None
-        assert now.optimizer is not None
         self.together = 1 if each else max(1, min(AT_A_TIME // self.steps, SAMPLES // self.count))
-        settings: dict[str, Any] = {"size": self.size, "last": self.last, "together": self.together}
-        settings |= {"how": how, "steps": epochs * self.steps}
-        self.stepper = stepper(now.model, now.loss, now.optimizer, now.state, self.arrays, **settings)
+        self.how = how
+        self.stepper = self._stepper(now, self.size, how, steps=epochs * self.steps)
         now.history.compiled = words = self.stepper.words
         logging.getLogger("martlet").info("fit: %s", words)
         bar.write(words, file=sys.stderr)
+
+    def _stepper(self, now: Run, size: int, how: Any, **settings: Any) -> Stepper:
+        assert now.loss is not None
+        assert now.optimizer is not None
+        given = now.model, now.loss, now.optimizer, now.state, self.arrays
+        return stepper(*given, size=size, last=self.last, how=how, together=self.together, **settings)
 
     def epochs(self, now: Run, bar: Any, most: int) -> Run:
         """The run after one more epoch or, of short ones, several, at most so many, all entered into the history.
@@ -134,12 +155,16 @@ class Loop:
         means = [self.mean(now, order, losses[i * self.steps :]) for i, order in enumerate(orders)]
         seconds = (time.perf_counter() - start) / count
         bar.set_postfix(loss=f"{means[-1]:.4g}")
-        here = measure("fit", model, None, self.metrics, *self.arrays[:2]) if self.metrics else {}
-        there = {}
+        here: dict[str, float] = {}
+        there: dict[str, float] = {}
+        if self.metrics:
+            with self.aside(f"measuring the metrics of {self.count} samples"):
+                here = measure("fit", model, None, self.metrics, *self.arrays[:2], at_a_time=self.size)
         if self.held_out is not None:
-            there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out)
-        history = now.history.longer(means, seconds, here, there, state)
-        return replace(now, model=model, state=state, history=history, epoch=now.epoch + count)
+            with self.aside(f"measuring the validation of {self.held_out[0].shape[0]} samples"):
+                there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out, at_a_time=self.size)
+        now.history.enter(means, seconds, here, there, state)
+        return replace(now, model=model, state=state, epoch=now.epoch + count)
 
     def look(self, now: Run, model: Any, state: Any, stretches: list[Stretch]) -> tuple[Any, Any, list[float]]:
         """Take the steps of some whole epochs, or of a part of one, and look at what came of it.
@@ -162,7 +187,8 @@ class Loop:
         found = explain(model, state, now.loss, now.optimizer, chain.from_iterable(map(self.batches, stretches)))  # type: ignore[arg-type]
         finished, step = divmod(first + found.step - 1, self.steps)
         means = [self.mean(now, stretches[i].order, losses[i * self.steps :]) for i in range(finished)]
-        past = now.history.longer(means, 0.0, {}, {}, found.state).copy()
+        past = now.history.copy()
+        past.enter(means, 0.0, {}, {}, copied(found.state))
         raise NotFinite(now.epoch + finished + 1, step + 1, found.layer, found.what, found.model, past)
 
     def mean(self, now: Run, order: np.ndarray | None, losses: list[float]) -> float:
@@ -213,5 +239,8 @@ def held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tupl
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(f"fit: validation must be a tuple (x, t) or (x, t, weight), got {describe(validation)}")
     data = place_data("fit: validation", model, loss, *validation)
-    check_targets(model, loss, *data[:2], batch_size)
+    x, t, _ = data
+    check_targets(model, loss, x, t, batch_size)
+    if not all_finite([x]) and any_nan(outputs(model, x, batch_size)):  # a layer may be there to fill gaps
+        raise ValueError("fit: validation: x holds NaN or infinity, of which the model makes NaN")
     return data

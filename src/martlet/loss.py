@@ -21,6 +21,7 @@ from martlet.checks import (
     check_number,
     check_same,
     complain_cache,
+    complain_pair,
     complain_shape,
     owner_name,
 )
@@ -64,7 +65,13 @@ class Loss(Tree):
             if weight.shape != y.shape[:1]:
                 complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
             weight = wide(weight)
-        losses, cache = self.losses(*self._widened(y, t)) if half else self.losses(y, t)
+        found = self.losses(*self._widened(y, t)) if half else self.losses(y, t)
+        if type(found) is not tuple or len(found) != 2:
+            complain_pair(self, "losses", "(losses, cache)", found)
+        losses, cache = found
+        if losses.shape[:1] != y.shape[:1]:
+            why = "one loss per sample, or per element; the mean is taken of them later"
+            complain_shape(f"{owner_name(self)}.losses", "what it gives", losses, f"({y.shape[0]}, …)", why)
         share: Any = 1.0 if weight is None else weight
         if self.reduction == "mean":
             count = self._count(losses, cache, weight)

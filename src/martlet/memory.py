@@ -12,19 +12,26 @@ class OutOfMemory(MemoryError):
     """A step did not fit into the device's memory.
 
     batch_size: what was tried; fits: the largest of its halves, quarters, … that was then tried and fitted,
-    or None.  model, history: as they were after the last epoch that was finished.
+    or None.  beside: "", or what there was no room for beside the steps, which fit.
+    model, history: as they were after the last epoch that was finished.
     """
 
-    def __init__(self, batch_size: int, fits: int | None, where: str, words: str, model: Any, history: Any) -> None:
-        advice = "not even one sample fits" if fits is None else f"batch_size={fits} was tried then, and fits"
+    def __init__(
+        self, batch_size: int, fits: int | None, where: str, words: str, model: Any, history: Any, beside: str = ""
+    ) -> None:
+        advice = "no smaller batch fits either" if fits is None else f"batch_size={fits} was tried then, and fits"
+        if beside:
+            advice = f"the steps with batch_size={batch_size} do"
         super().__init__(
-            f"fit: a step with batch_size={batch_size} does not fit into the memory of {where}: {advice} ({words})"
+            f"fit: {beside or f'a step with batch_size={batch_size}'} does not fit into the memory of {where}: "
+            f"{advice} ({words})"
         )
         self.batch_size, self.fits, self.where, self.words = batch_size, fits, where, words
-        self.model, self.history = model, history
+        self.model, self.history, self.beside = model, history, beside
 
     def __reduce__(self) -> Any:
-        return type(self), (self.batch_size, self.fits, self.where, self.words, self.model, self.history)
+        given = self.batch_size, self.fits, self.where, self.words, self.model, self.history, self.beside
+        return type(self), given
 
 
 def is_out_of_memory(error: BaseException, x: Array) -> bool:
@@ -33,18 +40,27 @@ def is_out_of_memory(error: BaseException, x: Array) -> bool:
 
 
 def largest_that_fits(step: Callable[[int], Any], batch_size: int, x: Array) -> int | None:
-    """Take a step with half as many samples, a quarter, …, until one fits; None if not even one sample does."""
+    """Take a step with half as many samples, a quarter, …, until one fits; None if none does."""
     while batch_size > 1:
         batch_size //= 2
         try:
             step(batch_size)
+        except ValueError:  # a layer wants more samples
+            return None
         except Exception as error:
             if not is_out_of_memory(error, x):
                 raise
-            error.__traceback__ = None  # which would keep the arrays of the failed step alive
+            let_go(error)
         else:
             return batch_size
     return None
+
+
+def let_go(error: BaseException | None) -> None:
+    """Free an exception, and those behind it, of the frames that keep the arrays of a failed step alive."""
+    while error is not None:
+        error.__traceback__ = None
+        error = error.__context__
 
 
 def place_of(home: Backend) -> str:

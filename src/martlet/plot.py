@@ -12,8 +12,10 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, is_array, is_floating, to_numpy
+from martlet.backend import Array, as_backend, backend_of, describe, is_array, to_numpy
+from martlet.batches import width_of
 from martlet.checks import check_array, check_count, complain_shape
+from martlet.evaluation import outputs
 from martlet.layer import Layer
 from martlet.tree import leaves
 
@@ -153,13 +155,9 @@ def _labels(t: np.ndarray) -> np.ndarray:
 
 
 def _decide(model: Layer, points: np.ndarray) -> np.ndarray:
-    """The class of each point, computed where the model is, in its dtype, a slice at a time."""
+    """The class of each point, computed where the model is, in its dtype."""
     arrays = leaves(model)
     home = backend_of(arrays[0] if arrays else points)
-    width = next((dtype_name(a.dtype) for a in arrays if is_floating(a)), None)
-    found = []
-    for start in range(0, len(points), 65_536):
-        with home.active():
-            y = to_numpy(model.predict(home.asarray(points[start : start + 65_536], width)))
-        found.append(np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > 0).astype(int))
-    return np.concatenate(found)
+    with home.active():
+        y = to_numpy(outputs(model, home.asarray(points, width_of(model))))
+    return np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > model.boundary).astype(int)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 from martlet.backend import Array
 from martlet.evaluation import check_kinds
-from martlet.layer import Layer
+from martlet.layer import Layer, observed
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 
@@ -27,7 +27,7 @@ def gradient(model: L, loss: Loss, x: Any, t: Array, weight: Array | None = None
     y, cache = model.forward(x)
     value, loss_cache = loss.forward(y, t, weight)
     _, grad = model.backward(cache, loss.backward(loss_cache))
-    return value, grad, model.observe(cache)
+    return value, grad, observed(model, cache)
 
 
 def train_step(

@@ -21,7 +21,7 @@ from martlet.layer import Layer, check_observers
 from martlet.layers.dropout import check_streams
 from martlet.loop import Loop
 from martlet.loss import Loss
-from martlet.memory import OutOfMemory, is_out_of_memory, largest_that_fits, place_of
+from martlet.memory import OutOfMemory, is_out_of_memory, largest_that_fits, let_go, place_of
 from martlet.optimizers import Optimizer
 from martlet.progress import progress_bar
 from martlet.stopping import Best, EarlyStopping
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 L = TypeVar("L", bound=Layer)
 
 Hook = Callable[[int, Any, History], bool | None]
+
+THE_HOOK = "the hook"  # whose exceptions are its own
 
 
 def fit(
@@ -83,8 +85,9 @@ def fit(
 
     ``compile``: "auto" compiles the steps where that pays, and else takes them as they are written; True compiles
     them in any case, and raises ValueError, with the reason, where it cannot; False never does.  The curve is the
-    same.  ``history.compiled`` and a line of the logger "martlet" say what was done, and why.  On NumPy a large batch
-    is taken in chunks of rows on several threads where that pays; ``compile={"chunks": 1024, "threads": 2}`` says how.
+    same to rounding, for layers that depend on nothing but their arguments.  ``history.compiled`` and a line of
+    the logger "martlet" say what was done, and why.  On NumPy a large batch is taken in chunks of rows on
+    several threads where that pays; ``compile={"chunks": 1024, "threads": 2}`` says how.
 
     Raises ValueError or TypeError, before any step is taken, for what cannot be trained on, and
     NotFinite where a loss or a weight becomes infinite or NaN: it names the epoch, the step and the
@@ -126,27 +129,39 @@ def fit(
                 bar.update(now.epoch * loop.steps)
                 each = bool(functions) or any(x is not None for x in (hook, stop, checkpoint, validation))
                 loop.begin(now, epochs - now.epoch, compile, bar, each=each)
-                while not (now.epoch and _is_over(now, hook, best)) and now.epoch < epochs:
-                    now = loop.epochs(now, bar, epochs - now.epoch)
+                while not (now.epoch and _is_over(now, hook, best, loop)) and now.epoch < epochs:
+                    with home.active():  # a hook may have left another device
+                        now = loop.epochs(now, bar, epochs - now.epoch)
                     best.see(now.epoch, now.model, now.history)
-                    now = keeper.keep(replace(now, best=best.found))
+                    with loop.aside("keeping a checkpoint"):
+                        now = keeper.keep(replace(now, best=best.found))
             keeper.end(now)
         except Exception as error:
-            if not is_out_of_memory(error, data[0]):
+            if loop.beside == THE_HOOK or not is_out_of_memory(error, data[0]):
                 raise
             words = f"{type(error).__name__}: {error}"
-            error.__traceback__ = None  # which would keep the arrays of the failed step alive
+            let_go(error)
             size = min(batch_size, loop.count)
-            fits = largest_that_fits(lambda rows: loop.try_step(now, rows), size, data[0])
-            raise OutOfMemory(size, fits, place_of(home), words, now.model, now.history) from None
+            fits: int | None = size
+            if not loop.beside:
+                fits = largest_that_fits(lambda rows: loop.try_step(now, rows), size, data[0])
+            past = now.history.first(now.epoch, now.state)  # an epoch may have been entered in part
+            failure = OutOfMemory(size, fits, place_of(home), words, now.model, past, loop.beside)
+            del data, loop, now  # whoever handles it may need their memory
+            raise failure from None
     return best.model_of(now.model, now.history), now.history
 
 
-def _is_over(now: Run, hook: Hook | None, best: Best) -> bool:
+def _is_over(now: Run, hook: Hook | None, best: Best, loop: Loop) -> bool:
     """Whether the run ends after this epoch, and an entry in its history why."""
     history = now.history
-    if hook is not None and _asks_to_stop(hook(now.epoch, copied(now.model), history.copy())):
-        history.stopped = f"the hook ended the run after epoch {now.epoch}"
+    if hook is not None:
+        with loop.aside("copying the model for the hook"):
+            model, past = copied(now.model), history.copy()
+        with loop.aside(THE_HOOK):
+            answer = hook(now.epoch, model, past)
+        if _asks_to_stop(answer):
+            history.stopped = f"the hook ended the run after epoch {now.epoch}"
     if best.waited_long_enough:
         history.stopped = best.reason
     return bool(history.stopped)
@@ -173,7 +188,7 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     if state is None:
         return new
     if type(state) is not optimizer.State:
-        raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__name__}")
+        raise TypeError(f"fit: state must come from {type(optimizer).__name__}, got {type(state).__qualname__}")
     try:
         optimizer.check_state(state)
     except ValueError as error:
@@ -183,8 +198,8 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
         has, asked = to_numpy(kept), to_numpy(numbers[name])
         if has != asked.astype(has.dtype):
             raise ValueError(
-                f"fit: the state has {name}={has:g}, but the optimizer {name}={asked:g}; to go on with the "
-                f'optimizer\'s: state=martlet.replace(state, {{"{name}": {asked:g}}})'
+                f"fit: the state has {name}={shortest(has)}, but the optimizer {name}={shortest(asked)}; to go on with "
+                f'the optimizer\'s: state=martlet.replace(state, {{"{name}": {shortest(asked)}}})'
             )
     shapes, wanted = _shapes(state), _shapes(new)
     for name in wanted | shapes:
@@ -198,6 +213,11 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     return rebuild(
         state, [home.asarray(x, dtype_name(y.dtype) if is_floating(y) else None, copy=True) for x, y in pairs]
     )
+
+
+def shortest(number: np.ndarray) -> str:
+    """As few digits as tell a number from its neighbours in its own dtype."""
+    return str(number[()])
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:

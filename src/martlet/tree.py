@@ -90,10 +90,23 @@ class Tree:
         return f"{type(self).__name__}: {name} must be an array, got {describe(value)}"
 
     def __setattr__(self, name: str, value: object) -> None:
-        raise AttributeError(
-            f"{type(self).__name__} is a value and cannot be assigned to; make a changed copy: "
-            f'new = martlet.replace(model, {{"{name}": ...}}), with the names of martlet.names(model)'
-        )
+        owner = type(self).__name__
+        if name not in self._leaves and name not in self._rest:
+            advice = (
+                f"and has no field {name}: what forward remembers for backward is the cache that it gives back, "
+                f"(y, cache), and what {owner} keeps is declared on the class, {name}: Array"
+            )
+        elif name not in vars(self):
+            advice = (
+                f"whose fields are set by the constructor that it has already, {owner}({name}=...); what computes them "
+                "first is a classmethod, such as init"
+            )
+        else:
+            advice = (
+                f'make a changed copy: new = martlet.replace(model, {{"{name}": ...}}), with the names of '
+                "martlet.names(model)"
+            )
+        raise AttributeError(f"{owner} is a value and cannot be assigned to; {advice}")
 
     def __delattr__(self, name: str) -> None:
         raise AttributeError(f"{type(self).__name__} is a value: {name} cannot be deleted")

@@ -132,6 +132,8 @@ FIT = [
         lambda g: g.fit(validation=(g.x(6, 3), g.t, g.x(6), g.x(6)))),
     Row("validation: weights missing", ValueError, "fit validation weight 5 6",
         lambda g: g.fit(validation=(g.x(6, 3), g.t, g.x(5)))),
+    Row("validation: NaN in x", ValueError, "fit validation x NaN infinity model",
+        lambda g: g.fit(validation=(g.array([0.0, float("nan"), 1.0], [0.0, 1.0, 1.0]), g.words(0, 1)))),
     Row("validation of a list", TypeError, "validation x array list",
         lambda g: g.fit(validation=([[1.0, 2.0, 3.0]], g.t))),
     Row("validation: no samples", ValueError, "fit validation samples",

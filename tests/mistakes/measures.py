@@ -84,6 +84,8 @@ MEASURES = [
         lambda g: mt.accuracy(g.model, g.x(6, 3), g.array(0, 1, 2, 0, 1))),
     Row("accuracy: a list", TypeError, "accuracy t array list",
         lambda g: mt.accuracy(g.model, g.x(6, 3), [0, 1, 2, 0, 1, 2])),
+    Row("accuracy: rows of several classes", ValueError, "accuracy t add 1 probabilities metric",
+        lambda g: mt.accuracy(g.model, g.x(2, 3), g.array([1.0, 1.0, 0.0], [1.0, 0.0, 0.0]))),
     Row("accuracy: label 3 of 3", ValueError, "accuracy t 3 labels",
         lambda g: mt.accuracy(g.model, g.x(6, 3), g.array(0, 1, 2, 0, 1, 3))),
     Row("accuracy: label -1", ValueError, "accuracy t -1 labels",

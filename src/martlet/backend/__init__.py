@@ -18,6 +18,7 @@ import numpy as np
 from martlet.backend.arrays import (
     Array,
     alike,
+    ask_where,
     device_of,
     dtype_name,
     host,
@@ -98,6 +99,12 @@ class Backend:
             object.__setattr__(self, "dtype", float_width(self.dtype))
             self._find_dtype(self.dtype)
 
+    def __hash__(self) -> int:
+        return hash((self.name, self.device and device_name(self.device), self.dtype))  # CuPy's devices have none
+
+    def __reduce__(self) -> Any:
+        return Backend, (self.name, self.device and device_name(self.device), self.dtype)
+
     def _find_dtype(self, name: str) -> Any:
         try:
             return self.lib.dtype(self.xp, name)
@@ -137,10 +144,14 @@ class Backend:
                 return self.xp.astype(x, wanted)
 
         if on_cuda(x) and self.lib.reaches_cuda(self.xp, self.device):
-            with library_of(x).active(device_of(x)):  # whose current stream has made it
+            source = library_of(x)
+            with source.active(device_of(x)):  # whose current stream has made it
+                x = source.detach(x)
+                if dtype_name(x.dtype) == "bfloat16" and not hasattr(self.xp, "bfloat16"):
+                    x = namespace(x).astype(x, namespace(x).float32)
                 seen = self.xp.from_dlpack(x)  # from one library to another on the GPU
             there = self.asarray(seen, width, copy=True)
-            self.lib.synchronize([there])  # the other library does not know until when its array is read
+            self.lib.has_arrived(there)  # the other library does not know until when its array is read
             return there
 
         data = to_numpy(x)
@@ -167,10 +178,11 @@ class Backend:
     def compile(self, function: Function, how: Any = "auto") -> Function:
         """A function of the same arguments and results that this library computes faster, where it can.
 
-        ``function`` is a pure one of trees, arrays, tuples and None; whatever else it is given is part of the
-        program, and another program is made for another value.  JAX: its ``jit``.  NumPy and CuPy: recorded once
-        and replayed.  PyTorch: its own eager operations, or ``torch.compile`` with ``how=True``.  Elsewhere, and
-        with ``how=False``, it is the function itself.  Nothing of what it is given is written to.
+        ``function`` is a pure one of trees, arrays, tuples and None, or a verb of a layer (``model.predict``);
+        whatever else it is given is part of the program, and another program is made for another value.
+        JAX: its ``jit``.  NumPy and CuPy: recorded once and replayed.  PyTorch: its own eager operations, or
+        ``torch.compile`` with ``how=True``.  Elsewhere, and with ``how=False``, it is the function itself.
+        Nothing of what it is given is written to.
         """
         for compiler in compilers:
             function = compiler(self, function, how)
@@ -196,7 +208,7 @@ def on_cuda(x: Array) -> bool:
 def _from_lists(x: Any) -> np.ndarray:
     try:
         return np.array(x)
-    except ValueError:
+    except (TypeError, ValueError):
         raise ValueError(f"asarray: x must be numbers in rows of one length, got {describe(x)}") from None
 
 
@@ -244,6 +256,7 @@ def backend_of(x: Array) -> Backend:
 def library_of(x: Array) -> Library:
     """The library an array comes from, be it one that is met here for the first time."""
     xp = namespace(x)
+    ask_where(x)
     name = library_name(xp)
     if name not in LIBRARIES:
         LIBRARIES[name] = Library(name, module=xp.__name__, distributions=(name,), install=f"pip install {name}")

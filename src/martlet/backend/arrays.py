@@ -138,11 +138,27 @@ one_device: dict[type, str] = {np.ndarray: "cpu"}
 _apart: dict[type, Callable[[Array], NoReturn]] = {}
 
 
-def meet(kind: type, xp: ModuleType, place: str, refuse: Callable[[Array], NoReturn]) -> None:
-    """Make a type of arrays known, by its namespace, the one place where all are, and who refuses all others."""
+# The types whose arrays may not want to be asked which library's they are, and who says so.
+_asked: dict[type, Callable[[], None]] = {}
+
+
+def meet(
+    kind: type, xp: ModuleType, place: str, refuse: Callable[[Array], NoReturn], asked: Callable[[], None]
+) -> None:
+    """Make a type of arrays known, by its namespace, the one place where all are, and who refuses all others.
+
+    asked: is called when somebody wants to know where one is.
+    """
     _namespaces[kind] = xp
     one_device[kind] = place
     _apart[kind] = refuse
+    _asked[kind] = asked
+
+
+def ask_where(x: Array) -> None:
+    """Somebody wants to know the library of an array, which may refuse to tell."""
+    if type(x) in _asked:
+        _asked[type(x)]()
 
 
 def keep_apart(x: Array, y: Array) -> None:

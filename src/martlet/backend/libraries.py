@@ -87,6 +87,10 @@ class Library:
     def synchronize(self, arrays: Iterable[Array]) -> None:
         """Nothing to wait for: the library computes before it returns."""
 
+    def has_arrived(self, x: Array) -> None:
+        """Wait for an array that was copied just now."""
+        self.synchronize([x])
+
     def active(self, device: Any) -> AbstractContextManager[Any]:
         """Nothing to enter: operations run where their arrays are."""
         return nullcontext()
@@ -269,9 +273,26 @@ class _Cupy(Library):
     def synchronize(self, arrays: Iterable[Array]) -> None:
         import cupy
 
-        for place in {x.device.id for x in arrays}:
-            with cupy.cuda.Device(place):
-                cupy.cuda.get_current_stream().synchronize()
+        for place in {x.device.id for x in arrays}:  # an array does not say which stream makes it
+            cupy.cuda.Device(place).synchronize()
+
+    def has_arrived(self, x: Array) -> None:
+        import cupy
+
+        with x.device:
+            cupy.cuda.get_current_stream().synchronize()
+
+    def ran_out_of_memory(self, error: BaseException) -> bool:
+        # The pool's exception is a MemoryError; where there is no pool, and from the driver and cuBLAS, it is a status.
+        import cupy
+        from cupy_backends.cuda.libs import cublas
+
+        no_room = {
+            cupy.cuda.runtime.CUDARuntimeError: 2,  # cudaErrorMemoryAllocation
+            cupy.cuda.driver.CUDADriverError: 2,  # CUDA_ERROR_OUT_OF_MEMORY
+            cublas.CUBLASError: 3,  # CUBLAS_STATUS_ALLOC_FAILED
+        }
+        return any(isinstance(error, kind) and error.status == status for kind, status in no_room.items())
 
     def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
         return True

@@ -14,7 +14,7 @@ from martlet.checkpoint.layout import CheckpointError
 from martlet.checkpoint.reading import parse, widened
 from martlet.layer import Layer
 from martlet.optimizers import Optimizer
-from martlet.tree import leaves, map_leaves, named_leaves, names, rebuild
+from martlet.tree import leaves, map_leaves, named_leaves, names, rebuild, subtrees
 
 FORMAT = 1
 CURVES_LIMIT = 1_000_000  # numbers: as a list each takes five times its eight bytes
@@ -23,7 +23,18 @@ CURVES_LIMIT = 1_000_000  # numbers: as a list each takes five times its eight b
 def parts_of_model(model: Layer) -> tuple[dict[str, Array], str]:
     """A model's arrays, under the names of ``names(model)``, and the text that describes it."""
     own_classes(model)
+    check_whole(model)
     return named_leaves(model), text_of(model, {"model": as_data(model)})
+
+
+def check_whole(tree: Any) -> None:
+    """Ask each class now what it would ask when the file is read: a gradient, say, lacks layers."""
+    for _, child in subtrees(tree):
+        check_whole(child)
+    try:
+        getattr(tree, "__post_init__", lambda: None)()
+    except Exception as error:  # a class of the user's may raise anything
+        raise TypeError(f"save: this could not be loaded again: {error}") from error
 
 
 def text_of(model: Layer, data: dict[str, Any]) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import importlib
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
@@ -13,7 +14,7 @@ from martlet.layer import Layer
 from martlet.loss import Loss
 from martlet.memory import is_out_of_memory
 from martlet.optimizers import Optimizer
-from martlet.tree import leaves
+from martlet.tree import Tree, leaves
 
 
 class Compiler(NamedTuple):
@@ -62,11 +63,19 @@ def check_choices(owner: str, how: Any) -> None:
 def compiled(backend: Backend, function: Callable[..., Any], how: Any) -> Callable[..., Any]:
     """What ``Backend.compile`` gives: see there."""
     check_how("Backend.compile: how", how)
+    if not callable(function):
+        raise TypeError(f"Backend.compile: function must be callable, got {describe(function)}")
     known = COMPILERS.get(backend.name)
     if known is None or how is False or (known.on_request and how is not True):
         return function
     compile_there = _part(backend.name, "compiled")
-    return compile_there(function) if compile_there else function
+    if not compile_there:
+        return function
+    owner = getattr(function, "__self__", None)
+    if isinstance(owner, Tree):  # a verb of a layer's: the layer is an argument like the others
+        verb: Any = function
+        return functools.partial(compile_there(verb.__func__), owner)
+    return compile_there(function)
 
 
 def stepper(
@@ -96,7 +105,7 @@ def stepper(
     name = backend_of(leaves(model)[0]).name
     make = name in COMPILERS and _part(name, COMPILERS[name].stepper)
     if isinstance(how, Mapping) and name != "numpy":
-        raise ValueError(f"stepper: how: chunks and threads are choices of NumPy's, and the model is on {name}")
+        raise ValueError(f"fit: compile: chunks and threads are choices of NumPy's, and the model is on {name}")
     if how is False:
         reason = "as asked for"
     elif not make:

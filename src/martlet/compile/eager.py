@@ -85,8 +85,8 @@ class EagerStepper(Stepper):
         (model, state), loss, optimizer, step, values = self.now, self.loss, self.optimizer, self.step, []
         for batch in cut(self.arrays, self.order, self.size, self.last, first, stop):
             model, state, value = step(model, loss, optimizer, state, *batch)
+            self.now = model, state  # the one before may go
             values.append(value)
-        self.now = model, state
         return values
 
     def read(self) -> tuple[Any, Any]:

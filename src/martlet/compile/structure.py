@@ -26,6 +26,9 @@ class Hole:
     def __repr__(self) -> str:
         return "an array"
 
+    def __reduce__(self) -> str:
+        return "HOLE"  # there is one, also in another process
+
 
 HOLE = Hole()
 
@@ -127,15 +130,19 @@ def on_lists(function: Callable[..., Any], compile_lists: Callable[[Lists], List
         results: list[Any] = []  # the outline of what the function gives, once it is known
 
         def lists(arrays: list[Any]) -> list[Any]:
-            result = function(*filled(made.outline, arrays))
+            given, (_, names, _) = filled(made.outline, arrays), made.key
+            plain = len(given) - len(names)
+            result = function(*given[:plain], **dict(zip(names, given[plain:], strict=True)))
             results[:] = [outline(result)]
             return take_apart(result)[0]
 
         return compile_lists(lists), results
 
-    def call(*arguments: Any) -> Any:
+    def call(*arguments: Any, **named: Any) -> Any:
+        names = tuple(sorted(named))
+        arguments = *arguments, *(named[name] for name in names)
         arrays = take_apart(arguments)[0]
-        run, results = program(Made((structure(arguments), forms(arrays)), outline(arguments)))
+        run, results = program(Made((structure(arguments), names, forms(arrays)), outline(arguments)))
         found = run(arrays)
         return filled(results[0], found)
 

@@ -32,6 +32,9 @@ class BatchNorm(Layer):
     ``momentum``; the running variance is the unbiased one.  Raises ValueError where a channel has fewer
     than two numbers: the variance of one number is 0.
 
+    A bias before it changes nothing: its gradient is rounding, of which Adam makes steps as large as any, and the
+    running mean follows them.  So let a MatMul come before it, and not an Affine.
+
     Ioffe and Szegedy, "Batch normalization: accelerating deep network training by reducing internal
     covariate shift", 2015.
     """

@@ -7,7 +7,7 @@ from typing import Any
 
 from martlet.backend import describe
 from martlet.checks import check_switch
-from martlet.layer import Layer
+from martlet.layer import Layer, observed
 from martlet.layers.nodes import check_tuple
 from martlet.tree import remake
 
@@ -26,7 +26,7 @@ def observe_all(owner: Any, caches: tuple[Any, ...]) -> Any:
     """The owner with each of its layers having seen its own cache; itself where none of them moved."""
     after = None
     for i, (layer, cache) in enumerate(zip(owner.layers, caches, strict=True)):
-        new = layer.observe(cache)
+        new = observed(layer, cache)
         if new is not layer:
             after = after or list(owner.layers)
             after[i] = new
@@ -143,4 +143,4 @@ class Freeze(Layer):
         return self.layer.predict(x)
 
     def observe(self, cache):
-        return self if self.statistics else remake(self, {"layer": self.layer.observe(cache)})
+        return self if self.statistics else remake(self, {"layer": observed(self.layer, cache)})

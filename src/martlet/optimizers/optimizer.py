@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any, ClassVar, TypeVar
+from typing import Any, ClassVar, NoReturn, TypeVar
 
 from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, kind, namespace, one_device
 from martlet.checks import check_place, check_same, owner_name
@@ -33,6 +33,9 @@ class Optimizer(Numbered):
 
     Every optimizer takes a ``schedule``, by which its lr is multiplied from step to step, and a tuple of
     ``transforms``, which change the gradient, in their order, before the rule sees it.
+
+    Its numbers are those that ``init`` begins with.  ``update`` takes them from the state, and changes the state alone:
+    another lr from here on is ``state = replace(state, {"lr": 0.01})``, and not another optimizer.
     """
 
     schedule: Schedule | None = None
@@ -139,13 +142,17 @@ class Optimizer(Numbered):
             if p.dtype is not dtype:  # a model may hold arrays of several dtypes
                 dtype = p.dtype
                 rule, numbers = self._rule_for(p, state, step)
-            if not memories:
-                return rule(p, g, *numbers)[0]
-            slot = next(waiting)
-            for m in slot:
-                if m is not None:
-                    check_same(self._name, "the state", m, "its array", wide(p))
-            new, *slot[:] = rule(p, g, *slot, *numbers)
+            new: Any
+            if memories:
+                slot = next(waiting)
+                for m in slot:
+                    if m is not None:
+                        check_same(self._name, "the state", m, "its array", wide(p))
+                new, *slot[:] = rule(p, g, *slot, *numbers)
+            else:
+                new = rule(p, g, *numbers)[0]
+            if new.shape != p.shape or new.dtype != p.dtype:
+                self._complain_new(new, p)
             return new
 
         try:
@@ -164,6 +171,12 @@ class Optimizer(Numbered):
                 changes[name] = map_where(lambda m, g, moved=moved: next(moved), grad, getattr(state, name))  # type: ignore[misc]
         return model, remake(state, changes)
 
+    def _complain_new(self, new: Array, p: Array) -> NoReturn:
+        raise ValueError(
+            f"{type(self).__name__}.rule must give a tuple that begins with the new parameter, like the old one: "
+            f"expected {describe(p)}, got {describe(new)}"
+        )
+
     def _transformed(self, model: Any, grad: Any, state: Any) -> Any:
         """The gradient after all transforms, which may rely on it that each array is like the model's own."""
         for p, g in zip(matching(grad, model), leaves(grad), strict=True):
@@ -172,6 +185,9 @@ class Optimizer(Numbered):
                 check_place(self._name, "the state", number, "the model", p)
         for transform, part in zip(self.transforms, state.transforms, strict=True):
             grad = transform.change(model, grad, part)
+            if type(grad) is not type(model):
+                name = type(transform).__name__
+                raise TypeError(f"{name}.change must give a gradient of {type(model).__name__}, got {describe(grad)}")
         return grad
 
     def _slots(self, grad: Any, state: Any) -> list[list[Array | None]]:

@@ -74,6 +74,11 @@ def _row(
     excess = np.where(_off(got, expected, allowed) & ~(excess > 1.0), np.inf, excess)
     worst = np.unravel_index(int(np.argmax(excess)), got.shape)
     verdict, note = OK, _precision(expected, allowed)
+    lost = np.isnan(got) & np.isnan(expected)
+    if lost.any():  # which says nothing of the gradient
+        verdict, note = KINK, f"{int(lost.sum())} of {got.size} entries are NaN in both, and say nothing"
+    if lost.all():
+        verdict, note = WRONG, "NaN in every entry, as is the derivative itself: nothing is known; take another x"
     for index in sorted(zip(*np.nonzero(excess > 1.0), strict=True), key=lambda i: -float(excess[i])):
         why, words = _explain(f, name, place, index, float(got[index]), float(expected[index]), may_doubt)
         if why == WRONG:

@@ -13,8 +13,9 @@ OK, WRONG, KINK = "ok", "WRONG", "kink"
 class ArrayCheck:
     """One array's gradient, and of its entries the one that is furthest off.
 
-    verdict: "ok", "WRONG", or "kink" where forward has no derivative and backward gives a slope between
-    those on both sides.  ``error`` is relative to ``expected``.
+    verdict: "ok"; "WRONG"; or "kink", where forward has no derivative and backward gives a slope between those on
+    both sides, or where both are NaN.  NaN in every entry is "WRONG", for nothing could be compared.
+    ``error`` is relative to ``expected``.
     """
 
     name: str

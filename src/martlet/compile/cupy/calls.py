@@ -21,7 +21,7 @@ from martlet.compile.programs.ops import axes_of
 
 Function = Callable[..., Any]
 
-WORKSPACE = 32 * 2**20  # bytes: what NVIDIA advises for cuBLAS on Hopper
+WORKSPACE = 32 * 2**20  # bytes: what NVIDIA advises for cuBLAS on Hopper and later, and an eighth before
 TALL = 512  # rows, from which on their sum is a product with ones: CuPy sums a few columns with a few blocks of threads
 FEW = 2**14  # numbers, up to which each is compared with all to sort them: a guess, no device has timed it
 
@@ -42,19 +42,13 @@ class Place:
 
     @contextmanager
     def turn(self) -> Iterator[None]:
-        """Use the memory in the current stream, after what another stream still has to do there.
-
-        What is only written down, for a graph of the user's, has its turn when that graph is launched.
-        """
+        """Use the memory in the current stream, after what another stream still has to do there."""
         stream = cupy.cuda.get_current_stream()
-        captured = stream.is_capturing()
-        if not captured:
-            stream.wait_event(self.done)
+        stream.wait_event(self.done)
         try:
             yield
         finally:
-            if not captured:
-                self.done.record(stream)
+            self.done.record(stream)
 
     @staticmethod
     def buffer(nbytes: int) -> cupy.ndarray:
@@ -162,30 +156,45 @@ class Blas:
     def __init__(self) -> None:
         from cupy_backends.cuda.libs import cublas
 
-        library = ctypes.CDLL(cublas.__file__)  # in which the functions of the library that it is linked to are found
-        self.set_stream, self.set_workspace = library.cublasSetStream_v2, library.cublasSetWorkspace_v2
-        self.set_pointer_mode, self.gemm = library.cublasSetPointerMode_v2, library.cublasGemmEx
-        pointer: Any = ctypes.c_void_p
-        number: Any = ctypes.c_int
-        self.set_stream.argtypes = [pointer, pointer]
-        self.set_workspace.argtypes = [pointer, pointer, ctypes.c_size_t]
-        self.set_pointer_mode.argtypes = [pointer, number]
-        matrix: list[Any] = [pointer, number, number]  # where it is, its dtype, and the distance of its columns
-        self.gemm.argtypes = [pointer, *[number] * 5, pointer, *matrix, *matrix, pointer, *matrix, number, number]
-        self.workspace = cupy.empty(WORKSPACE, dtype=np.uint8)
         self.cublas = cublas
+        self.set_stream, self.set_workspace, self.set_pointer_mode, self.gemm = _functions(cublas.__file__)
+
+    @functools.cached_property
+    def workspace(self) -> cupy.ndarray:
+        """Taken for the first product."""
+        is_new = int(cupy.cuda.Device().compute_capability) >= 90
+        return cupy.empty(WORKSPACE if is_new else WORKSPACE // 8, dtype=np.uint8)
 
     def __call__(self, arguments: tuple[Any, ...], arrays: tuple[Any, ...]) -> None:
         """A product, on the current stream.  ``arrays`` are kept alive by being an argument."""
         handle = cupy.cuda.device.get_cublas_handle()
         self._check(self.set_stream(handle, cupy.cuda.get_current_stream().ptr))
-        self._check(self.set_workspace(handle, self.workspace.data.ptr, WORKSPACE))  # which a graph must not allocate
+        self._check(self.set_workspace(handle, self.workspace.data.ptr, self.workspace.nbytes))
         self._check(self.set_pointer_mode(handle, self.cublas.CUBLAS_POINTER_MODE_HOST))
         self._check(self.gemm(handle, *arguments))
 
     def _check(self, status: int) -> None:
         if status:
             raise self.cublas.CUBLASError(status)
+
+
+@functools.cache
+def _functions(file: str) -> tuple[Any, Any, Any, Any]:
+    """What is called of cuBLAS, found in the library that is linked to it."""
+    library = ctypes.CDLL(file)
+    pointer: Any = ctypes.c_void_p
+    number: Any = ctypes.c_int
+    matrix: list[Any] = [pointer, number, number]  # where it is, its dtype, and the distance of its columns
+    takes = {
+        "cublasSetStream_v2": [pointer, pointer],
+        "cublasSetWorkspace_v2": [pointer, pointer, ctypes.c_size_t],
+        "cublasSetPointerMode_v2": [pointer, number],
+        "cublasGemmEx": [pointer, *[number] * 5, pointer, *matrix, *matrix, pointer, *matrix, number, number],
+    }
+    for name, types in takes.items():
+        getattr(library, name).argtypes = types
+    stream, workspace, mode, gemm = (getattr(library, name) for name in takes)
+    return stream, workspace, mode, gemm
 
 
 def leading(x: cupy.ndarray) -> tuple[bool, int] | None:
@@ -223,4 +232,4 @@ def product(a: cupy.ndarray, b: cupy.ndarray, out: cupy.ndarray, blas: Blas, *, 
         *(b.data.ptr, kind, right[1], a.data.ptr, kind, left[1], ctypes.addressof(zero)),
         *(out.data.ptr, kind, n, compute, cublas.CUBLAS_GEMM_DEFAULT),
     )
-    return blas, arguments, (a, b, out, one, zero)
+    return blas, arguments, (a, b, out, one, zero, blas.workspace)  # taken now: a graph must not allocate it

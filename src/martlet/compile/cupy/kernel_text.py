@@ -1,7 +1,7 @@
 """What a fused kernel says: a line of CUDA C++ for each of its operations, rounded as the operation by itself.
 
 A line computes in the dtypes in which NumPy computes, and its result is rounded to its own before the next line reads
-it.  With ``--fmad=false`` a product and a sum stay two operations, so fusing changes no bit.
+it.  With ``--fmad=false`` a product and a sum stay two operations, so fusing changes no bit of them.
 """
 
 from __future__ import annotations

@@ -13,11 +13,13 @@ from typing import Any
 
 import cupy
 
-from martlet.backend import Array
+from martlet.backend import Array, describe
 from martlet.compile.cupy.calls import Place
 from martlet.compile.cupy.plan import CupyPlan, CupyState, Epoch, sums
 from martlet.compile.plans.calls import Calls
+from martlet.compile.recorder.recorded import Recorded
 from martlet.compile.recorder.recording import record
+from martlet.compile.recorder.tape import refuse
 from martlet.compile.replay import Replay
 from martlet.compile.structure import Lists, on_lists
 
@@ -37,12 +39,22 @@ def replayed(lists: Lists) -> Lists:
     lock = threading.Lock()  # a plan has one memory
 
     def run(arrays: list[Array]) -> list[Array]:
+        for x in arrays:
+            if type(x) is Recorded:
+                refuse("a compiled function is called; call the function itself, it is recorded with the rest")
+            if not isinstance(x, cupy.ndarray):
+                raise TypeError(f"compiled for cupy: expected arrays of CuPy's, got {describe(x)}")
         places = sorted({x.device.id for x in arrays} or {cupy.cuda.Device().id})
         if len(places) > 1:
             names = " and ".join(f"cuda:{place}" for place in places)
             raise ValueError(f"compiled: all arrays must be on one device, got some on {names}")
         (device,) = places
         with lock, cupy.cuda.Device(device):
+            if cupy.cuda.get_current_stream().is_capturing():  # nobody would know when the graph uses the memory
+                raise RuntimeError(
+                    "compiled: what was compiled has memory of its own, and cannot become a part of a CUDA graph of "
+                    "yours; capture the function itself, before it is compiled"
+                )
             if device not in made:
                 plan = CupyPlan(record(lists, arrays), [], CupyState({}, Place()))
                 plan.as_a_graph(lambda: sums(_results(plan, arrays)))
@@ -96,9 +108,11 @@ class CupyStepper(Replay):
         changing = self.memory.blocks.values()
         before = sums(changing)
         self.epoch.now.fill(number)
-        Calls(plan.calls.calls, 0).run()
-        after, loss = sums(changing), float(self.epoch.losses[number])
-        self.memory.restore()
+        try:
+            Calls(plan.calls.calls, 0).run()
+            after, loss = sums(changing), float(self.epoch.losses[number])
+        finally:
+            self.memory.restore()
         return [*(b - a for a, b in zip(before, after, strict=True)), loss]
 
     def shuffle(self, order: Any) -> None:

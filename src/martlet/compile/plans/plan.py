@@ -204,8 +204,7 @@ class Plan:
     def calls(self, calls: Calls) -> None:
         self._calls = calls
         self._run = calls.run if self.pieces is None else self._run_pieces
-        self.step: Callable[[np.ndarray], None] = self._load_and_run
-        """One step with the samples of these numbers."""
+        vars(self).pop("step", None)
         if self._scripts:
             self._write_script(calls)
 
@@ -220,14 +219,15 @@ class Plan:
             write()
 
         if loads:
-            self.step = run
+            vars(self)["step"] = run
         else:
             self._run = run
 
     def __str__(self) -> str:
         return Script(self.calls.calls).text
 
-    def _load_and_run(self, rows: np.ndarray) -> None:
+    def step(self, rows: np.ndarray) -> None:
+        """One step with the samples of these numbers."""
         self.load(rows)
         self.run()
 

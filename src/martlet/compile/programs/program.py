@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from martlet.backend import describe
 from martlet.compile.programs.cost import Cost, bytes_moved, copies, cost_of, flops, reduced_axes
 from martlet.compile.programs.drawing import draw
 from martlet.compile.programs.node import Node
@@ -22,8 +23,8 @@ class Program:
     """A recorded function of arrays.
 
     inputs: a node per array of the arguments, named after it; nodes: all operations, in the order in which they were
-    recorded, after the inputs; outputs: the nodes of the results, and names: what these are called.  ``build`` puts
-    arrays, in the order of the outputs, into the structure that the function gave back.
+    recorded, after the inputs; outputs: the nodes of the results, and names: what these are called.  ``run`` computes
+    the results, and ``build`` puts them into the structure that the function gave back.  A program can be pickled.
     """
 
     def __init__(
@@ -31,18 +32,35 @@ class Program:
         inputs: Sequence[Node],
         nodes: Sequence[Node],
         outputs: Sequence[Node],
-        build: Callable[[list[Any]], Any],
+        build: Callable[[Sequence[Any]], Any],
         names: Sequence[str] = (),
     ) -> None:
         self.inputs = list(inputs)
         self.nodes = list(nodes)
         self.outputs = list(outputs)
-        self.build = build
+        self._build = build
         self.names = list(names)
 
+    def build(self, results: Sequence[Any]) -> Any:
+        """What the function gives back, with these results in it; ValueError for too few or too many."""
+        if len(results) != len(self.outputs):
+            raise ValueError(f"Program.build: expected {len(self.outputs)} results, got {len(results)}")
+        return self._build(results)
+
     def run(self, arrays: Iterable[np.ndarray]) -> list[Any]:
-        """The results for some arrays, computed on NumPy operation by operation, as the function itself would."""
-        found: dict[Node, Any] = dict(zip(self.inputs, arrays, strict=True))
+        """The results for some arrays, computed on NumPy operation by operation, as the function itself would.
+
+        arrays: NumPy's, one for each of the ``inputs``, in their order: the arrays of the arguments, one argument after
+        the other, each as ``leaves`` gives them.  Raises TypeError and ValueError for what has another form than
+        what was recorded.
+        """
+        given = list(arrays)
+        if len(given) != len(self.inputs):
+            names = ", ".join(str(node.settings["name"]) for node in self.inputs)
+            raise ValueError(f"Program.run: expected {len(self.inputs)} arrays ({names}), got {len(given)}")
+        for node, x in zip(self.inputs, given, strict=True):
+            _check_form(node, x)
+        found: dict[Node, Any] = dict(zip(self.inputs, given, strict=True))
         for node, result in self.steps(found):
             found[node] = result
         return [found[node] for node in self.outputs]
@@ -83,3 +101,14 @@ class Program:
 
     def __str__(self) -> str:
         return draw(self)
+
+
+def _check_form(node: Node, x: Any) -> None:
+    """An array is of the form that an input was recorded with: what a step does may depend on it."""
+    name, form = node.settings["name"], node.spec
+    if not isinstance(x, np.ndarray | np.generic):
+        raise TypeError(f"Program.run: {name} must be a NumPy array, got {describe(x)}")
+    if x.shape != form.shape or x.dtype != form.dtype:
+        raise ValueError(
+            f"Program.run: {name} is {describe(x)}, but was recorded as {form.dtype.name} of shape {form.shape}"
+        )

@@ -7,6 +7,7 @@ error which names the line; so is an array that the function did not get as an a
 
 from __future__ import annotations
 
+import functools
 import inspect
 from collections.abc import Callable
 from typing import Any
@@ -20,11 +21,12 @@ from martlet.compile.programs.program import Program
 from martlet.compile.recorder.namespace import notes
 from martlet.compile.recorder.recorded import Recorded, refuse_concrete
 from martlet.compile.recorder.tape import NotRecordable, refuse, tape
+from martlet.compile.structure import filled, outline
 from martlet.tree import Tree, named_leaves, subtrees, take_apart
 
 __all__ = ["NotRecordable", "Program", "leaf_names", "record"]
 
-meet(Recorded, notes, "cpu", refuse_concrete)  # from here on namespace(x) knows them
+meet(Recorded, notes, "cpu", refuse_concrete, tape.asked_where)  # from here on namespace(x) knows them
 
 
 def record(function: Callable[..., Any], *arguments: Any) -> Program:
@@ -41,14 +43,15 @@ def record(function: Callable[..., Any], *arguments: Any) -> Program:
         inputs, given = [], []
         for name, argument in zip(_argument_names(function, arguments), arguments, strict=True):
             _check_nest(argument, f"the argument {name} is")
-            arrays, build = take_apart(argument)
+            arrays, place = take_apart(argument)
+            tape.anywhere = tape.anywhere or any(not isinstance(x, np.ndarray | np.generic) for x in arrays)
             made = [_input(x, label) for x, label in zip(arrays, leaf_names(argument, name), strict=True)]
             inputs += made
-            given.append(build([Recorded(node) for node in made]))
+            given.append(place([Recorded(node) for node in made]))
             tape.names.update(_tree_names(given[-1], name))
         result = function(*given)
         _check_nest(result, "what the function gives back is")
-        arrays, build = take_apart(result)
+        arrays, build = take_apart(result)[0], functools.partial(filled, outline(result))
         for x in arrays:
             if type(x) is not Recorded:
                 refuse_concrete(x)

@@ -32,6 +32,7 @@ class Tape(threading.local):
     """What is being recorded in this thread: the operations so far, and the names of the trees that take part."""
 
     nodes: list[Node] | None = None
+    anywhere = False  # whether other arrays than NumPy's are recorded
     half = ""  # which half precision the arguments have; float16 stands for bfloat16
     names: dict[int, str] = {}  # noqa: RUF012, which is exchanged as a whole and never written into
 
@@ -42,11 +43,17 @@ class Tape(threading.local):
         self.nodes = []
         self.names = {}
         self.half = ""
+        self.anywhere = False
         return self.nodes
 
     def stop(self) -> None:
         self.nodes = None
         self.names = {}
+
+    def asked_where(self) -> None:
+        """A layer wants to know where it computes: on NumPy it is told so, elsewhere it would be told wrong."""
+        if self.anywhere:
+            refuse("it is asked which library an array is from, and a recording stands for any")
 
 
 tape = Tape()
