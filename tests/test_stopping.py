@@ -258,9 +258,11 @@ def test_a_hook_sees_each_epoch_as_it_was(xp: Target) -> None:
     assert_close(final, to_numpy(seen[-1][1]), **EXACT)
 
 
-def test_a_hook_ends_the_run_with_true(xp: Target) -> None:
+@pytest.mark.parametrize("truth", [bool, np.bool_])
+def test_a_hook_ends_the_run_with_true(xp: Target, truth: Any) -> None:
+    """Python's, or that of a comparison of NumPy's numbers."""
     model, (x, t) = xp.put(network()), xp.put(labelled())
-    found, history = fit(model, x, t, epochs=9, hook=lambda epoch, *_: epoch == 2)
+    found, history = fit(model, x, t, epochs=9, hook=lambda epoch, *_: truth(epoch == 2))
     expected, short = fit(model, x, t, epochs=2)
     assert history.stopped == "the hook ended the run after epoch 2"
     assert history.loss == short.loss

@@ -95,6 +95,10 @@ def __getattr__(name: str) -> Any:
     return getattr(module, name, module)
 
 
+def __dir__() -> list[str]:
+    return sorted({*globals(), *_LATER})
+
+
 __all__ = [
     "ELU",
     "GELU",

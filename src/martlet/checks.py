@@ -176,9 +176,9 @@ def check_number(
     above = number > low if open_low else number >= low
     below = number < high if open_high else number <= high
     if not (math.isfinite(number) and above and below):
-        floor = f"{'>' if open_low else '>='} {low:g}"
+        floor = "" if low == -math.inf else f", {'>' if open_low else '>='} {low:g}"
         ceiling = "" if high == math.inf else f" and {'<' if open_high else '<='} {high:g}"
-        raise ValueError(f"{owner_name(owner)}: {name} must be finite, {floor}{ceiling}, got {value!r:.40}")
+        raise ValueError(f"{owner_name(owner)}: {name} must be finite{floor}{ceiling}, got {value!r:.40}")
 
 
 def check_switch(owner: object, name: str, value: Any) -> None:

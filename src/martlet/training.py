@@ -9,7 +9,7 @@ from dataclasses import replace
 from types import ModuleType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from martlet.backend import Backend, backend_of, describe, dtype_name, generator, is_floating, to_numpy
+from martlet.backend import Backend, backend_of, describe, dtype_name, generator, is_array, is_floating, to_numpy
 from martlet.batches import check_batches, place_data, width_of
 from martlet.checkpoint import Run
 from martlet.checks import check_count, check_switch
@@ -170,6 +170,8 @@ def _is_over(now: Run, hook: Hook | None, best: Best, loop: Loop) -> bool:
 def _asks_to_stop(answer: Any) -> bool:
     if answer is None or isinstance(answer, bool):
         return bool(answer)
+    if is_array(answer) and answer.shape == () and dtype_name(answer.dtype) == "bool":  # a comparison's
+        return bool(to_numpy(answer))
     raise TypeError(f"fit: the hook must give back True (to end the run), False or None, got {describe(answer)}")
 
 

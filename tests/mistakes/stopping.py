@@ -79,7 +79,7 @@ STOPPING = [
         Row(f"the hook gives {what}", TypeError, f"fit hook True {words}",
             lambda g, value=value: g.fit(hook=lambda *_: value, shuffle=False))
         for what, words, value in (("1", "int", 1), ("0", "int", 0), ("a word", "stop", "stop"), ("a list", "list", []),
-                                   ("np.True_", "bool", np.True_), ("nan", "nan", float("nan")))
+                                   ("nan", "nan", float("nan")))
     ),
     Row("the hook gives an array", TypeError, "fit hook True array",
         lambda g: g.fit(hook=lambda *_: g.x(2), shuffle=False)),

@@ -296,7 +296,7 @@ def survey() -> list[tuple[str, str, str, str]]:
 def describe(x: object) -> str:
     """What a value is, in the words of an error message: ``torch float32 array of shape (3, 2) on cpu``."""
     if not is_array(x):
-        return f"{type(x).__name__} {x!r:.60}" if not isinstance(x, ModuleType) else repr(x)
+        return f"{type(x).__name__} {' '.join(repr(x).split()):.60}" if not isinstance(x, ModuleType) else repr(x)
     device = device_of(x)
     place = "" if device is None else f" on {device_name(device)}"
     return f"{library_name(namespace(x))} {dtype_name(x.dtype)} array of shape {tuple(x.shape)}{place}"  # type: ignore[attr-defined]
