@@ -219,7 +219,8 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
 
 def shortest(number: np.ndarray) -> str:
     """As few digits as tell a number from its neighbours in its own dtype."""
-    return str(number[()])
+    plain = f"{number:g}"
+    return plain if number.dtype.type(plain) == number else str(number[()])
 
 
 def _shapes(tree: Tree) -> dict[str, tuple[int, ...]]:
