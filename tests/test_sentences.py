@@ -96,7 +96,7 @@ SENTENCES: dict[str, Callable[[], Any]] = {
     "MeanSquaredError.backward: cache must be what forward gave for this batch, got a tuple of 2 (not enough …": (
         lambda: mt.MeanSquaredError().backward((X, X))
     ),
-    "MeanSquaredError: dout must be finite, …, got nan": (
+    "MeanSquaredError: dout must be finite, got nan": (
         lambda: mt.MeanSquaredError().backward(mt.MeanSquaredError().forward(X, X, C[:2])[1], np.nan)
     ),
     "Parallel: cache must be a tuple of 2 arrays, got 3": (
