@@ -42,6 +42,7 @@ PEERS = {
     "torch": ("gpu.peers_torch", "eager"),
     "torch.compile": ("gpu.peers_torch", "compiled"),
     "torch graphs": ("gpu.peers_torch", "graphs"),
+    "torch whole": ("gpu.peers_torch", "whole"),
     "jax": ("gpu.peers_jax", "jitted"),
     "products": ("gpu.peers", "bare_products"),
     "numpy": ("gpu.peers", "martlet_on_numpy"),  # last: in its turn the device idles, and slows down

@@ -78,6 +78,64 @@ def graphs(work: Workload, conditions: Conditions) -> dict[str, Runner]:
     return {"torch.compile, CUDA graphs": runner(work, device, batches(work, device), {"fused": True}, compile=how)}
 
 
+def whole(work: Workload, conditions: Conditions) -> dict[str, Runner]:
+    """Forward, backward and the optimizer in one CUDA graph, as PyTorch's own page on such graphs has it.
+
+    The batch is copied to where the graph reads it.  In a rehearsal the step is called again in the graph's place.
+    """
+    device = prepare(conditions)
+    data = batches(work, device)
+    model = model_of(work, device)
+    criterion = criterion_of(work)
+    in_graph = {"capturable": True} if device == "cuda" and work.optimizer == "Adam" else {}
+    optimizer = OPTIMIZERS[work.optimizer](model.parameters(), lr=work.lr, **in_graph)
+    start = [p.detach().clone() for p in model.parameters()]
+    x, t = (a.clone() for a in data[0])
+    value = torch.zeros((), device=device)
+
+    def take() -> None:
+        optimizer.zero_grad()
+        loss = criterion(model(x), t)
+        loss.backward()
+        optimizer.step()
+        value.copy_(loss.detach())
+
+    again = take if device == "cpu" else captured(take)
+    with torch.no_grad():  # what warmed it up is taken back
+        for p, first in zip(model.parameters(), start, strict=True):
+            p.copy_(first)
+        for memory in optimizer.state.values():
+            for kept in memory.values():
+                kept.zero_()
+
+    def step(i: int) -> torch.Tensor:
+        for there, here in zip((x, t), data[i % len(data)], strict=True):
+            there.copy_(here)
+        again()
+        return value
+
+    name = "PyTorch, CPU, the whole step" if conditions.rehearsal else "PyTorch, the whole step in a CUDA graph"
+    return {name: Runner(step, lambda: wait(device), float)}
+
+
+def captured(take: Callable[[], None]) -> Callable[[], None]:
+    """A step as a CUDA graph, which is captured after it has been taken three times on a stream of its own."""
+    stream = torch.cuda.Stream()
+    stream.wait_stream(torch.cuda.current_stream())
+    with torch.cuda.stream(stream):
+        for _ in range(3):
+            take()
+    torch.cuda.current_stream().wait_stream(stream)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        take()
+    return graph.replay
+
+
+def criterion_of(work: Workload) -> torch.nn.Module:
+    return torch.nn.BCEWithLogitsLoss() if work.widths[-1] == 1 else torch.nn.CrossEntropyLoss()
+
+
 def runner(
     work: Workload,
     device: str,
@@ -94,7 +152,7 @@ def trainer(
 ) -> Callable[[torch.Tensor, torch.Tensor], torch.Tensor]:
     """A step on a batch, which gives its loss: ``how`` is told to the optimizer, ``compile`` to torch.compile."""
     model = model_of(work, device)
-    criterion = torch.nn.BCEWithLogitsLoss() if work.widths[-1] == 1 else torch.nn.CrossEntropyLoss()
+    criterion = criterion_of(work)
     optimizer = OPTIMIZERS[work.optimizer](model.parameters(), lr=work.lr, **how)
     in_graphs = compile is not None and "mode" in compile
 

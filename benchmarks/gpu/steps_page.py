@@ -14,6 +14,7 @@ NAMES = {
     "torch": "PyTorch, eager",
     "torch.compile": "torch.compile",
     "torch graphs": "torch.compile with CUDA graphs",
+    "torch whole": "PyTorch's whole step in a CUDA graph",
     "jax": "JAX under jit",
     "products": "the bare products",
 }
@@ -77,7 +78,7 @@ def step_section(found: dict[str, Any]) -> list[str]:
         "and the clock is read when the device has finished. The bare products are the forward product, dW and dx of "
         "every layer but the first layer's dx, which nobody needs; they are called one by one, so where they are small "
         "it is the calls that take the time, and a graph of many kernels may be faster. martlet's compiled steps and "
-        "JAX's scan take an epoch in one go, PyTorch's and JAX's other ways are asked for each step, and torch.compile "
+        "JAX's scan take an epoch in one go, PyTorch's and JAX's other ways are asked for each step; torch.compile "
         "leaves the optimizer outside its graphs. Where it says no more, martlet is its faster way.",
         "\n".join(f"- **{entry['workload']}**: {entry['what']}" for entry in entries if not entry["tf32"]),
     ]
