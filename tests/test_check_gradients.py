@@ -562,7 +562,6 @@ def test_where_forward_ends_there_is_no_slope_to_compare(xp: Target) -> None:
     assert report.kinks == (("x",) if oracle(xp) == "differences" else ())
 
 
-@pytest.mark.skipif(missing("torch"), reason="torch is not installed")
 @pytest.mark.filterwarnings("ignore:invalid value:RuntimeWarning")
 def test_what_is_nan_everywhere_says_nothing() -> None:
     class Root(mt.Layer):
@@ -584,6 +583,7 @@ def test_what_is_nan_everywhere_says_nothing() -> None:
     assert "1 of 2 entries are NaN in both" in str(report)
 
 
+@pytest.mark.skipif(missing("torch"), reason="torch is not installed")
 def test_an_autograd_that_gives_nan_is_not_believed() -> None:
     """Where a branch that is not taken has an infinite slope, autograd says 0 · ∞."""
 

@@ -480,7 +480,7 @@ def test_a_graph_that_runs_only_once_is_none(monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.setattr(cupy.cuda.Stream, "end_capture", lambda self: Once(end(self)))
     expected = stepper(*training("cupy"), size=5, how=False)
     taken = stepper(*training("cupy"), size=5)
-    assert "one by one: they cannot be captured: CUDARuntimeError" in taken.words
+    assert "one by one: they cannot be launched as a graph: CUDARuntimeError" in taken.words
     for each in (expected, taken):
         each.epochs([None], 1)
     side_by_side = zip(mt.leaves(taken.read()[0]), mt.leaves(expected.read()[0]), strict=True)

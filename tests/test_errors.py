@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable
 from pathlib import Path
 from types import ModuleType
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pytest
@@ -142,8 +142,6 @@ class Scale(mt.Layer):
     def backward(self, cache, dout):
         x = cache
         dx, grad = dout * self.s, self.gradient(s=(x * dout).sum())
-        if self.slip == "backward: a gradient without a name":
-            return dx, (x * dout).sum()
         return {"backward: dx": dx, "backward: three": (dx, grad, 1), "backward: nothing": None}.get(
             self.slip, (dx, grad)
         )
@@ -178,12 +176,12 @@ def test_what_a_verb_must_give_is_said(slip: str, words: str) -> None:
                 mt.testing.check_gradients(model, x)
 
 
-@pytest.mark.parametrize("given", ["mean", "three", "columns"])
+@pytest.mark.parametrize("given", ["mean", "three"])
 def test_what_losses_must_give_is_said(given: str) -> None:
     class Square(mt.Loss):
         def losses(self, y, t):
             d = y - t
-            return {"mean": ((d * d).mean(), d), "three": (d * d, d, d), "columns": ((d * d).sum(axis=0), d)}[given]
+            return {"mean": ((d * d).mean(), d), "three": (d * d, d, d)}[given]
 
     words = r"Square.losses must give the pair \(losses, cache\), got a tuple of 3"
     words = words if given == "three" else r"Square.losses: what it gives has shape .* expected \(3, …\) \(one loss"
@@ -227,10 +225,78 @@ def test_an_assignment_is_told_what_to_do_instead() -> None:
     layer = mt.MatMul(np.ones((2, 2)))
     with pytest.raises(AttributeError, match=r'martlet.replace\(model, \{"W": ...\}\)'):
         layer.W = np.zeros((2, 2))
-    with pytest.raises(AttributeError, match=r"has no field x: what forward remembers for backward is the cache"):
+    with pytest.raises(AttributeError, match=r"has no field x \(what a layer.s forward remembers .* is its cache"):
         layer.x = np.zeros((2, 2))
+    with pytest.raises(AttributeError, match=r"make another one, LeakyReLU\(slope=..., ...\)"):
+        mt.LeakyReLU().slope = 0.3
     with pytest.raises(AttributeError, match=r"the constructor that it has already, Own\(W=...\); .* such as init"):
         Own(3)
+
+
+class Inner(mt.Layer):
+    """y = x · s + shift: its forward takes more than x from a layer that knows it."""
+
+    s: mt.Array
+
+    def forward(self, x, shift=0.0):
+        return x * self.s + shift, x
+
+    def backward(self, cache, dout):
+        return dout * self.s, self.gradient(s=(cache * dout).sum())
+
+
+class Outer(Inner):
+    def forward(self, x):
+        return super().forward(x, shift=1.0)
+
+
+class Named(NamedTuple):
+    y: Any
+    cache: Any
+
+
+def test_a_pair_may_come_by_any_way() -> None:
+    y, _ = Outer(np.array(2.0)).forward(np.ones(3))
+    np.testing.assert_array_equal(y, [3.0, 3.0, 3.0])
+    assert Inner(np.array(2.0)).forward(x=np.ones(3), shift=2.0)[0][0] == 4.0
+
+    class Odd(mt.Layer):
+        def forward(self, x):
+            return Named(x, None)
+
+        def backward(self, cache, dout):
+            return [dout, None]
+
+    x, t = np.array([[1.0], [2.0]]), np.array([[1.0], [0.0]])
+    _, grad, _ = mt.gradient(mt.Sequential(Odd(), mt.MatMul(np.ones((1, 1)))), mt.MeanSquaredError(), x, t)
+    assert grad[1].W.shape == (1, 1)
+
+
+def test_losses_may_be_more_than_samples() -> None:
+    class Twice(mt.Loss):
+        def losses(self, y, t):
+            return np.concatenate([y - t, y - t]), y
+
+    assert Twice(reduction="sum").value(np.ones((3, 1)), np.zeros((3, 1))) == 6.0
+
+
+def test_parameters_of_another_byte_order_may_move() -> None:
+    model = mt.MatMul(np.ones((2, 3), dtype=">f4"))
+    new, _ = mt.SGD(lr=1.0).update(model, model, mt.SGD(lr=1.0).init(model))
+    np.testing.assert_array_equal(new.W, np.zeros((2, 3)))
+
+
+def test_to_save_a_model_does_not_change_it(tmp_path: Path) -> None:
+    class Doubling(mt.Layer):
+        W: mt.Array
+
+        def __post_init__(self):
+            super().__post_init__()
+            self.__dict__["W"] = self.W * 2
+
+    layer = Doubling(np.ones(2))
+    mt.save(tmp_path / "file", layer)
+    np.testing.assert_array_equal(layer.W, [2.0, 2.0])
 
 
 def test_a_gradient_is_not_saved_as_a_model(tmp_path: Path) -> None:
@@ -242,6 +308,8 @@ def test_a_gradient_is_not_saved_as_a_model(tmp_path: Path) -> None:
     _, grad, _ = mt.gradient(model, mt.SoftmaxWithLoss(), x, t)
     with pytest.raises(TypeError, match="save: this could not be loaded again: Sequential: layer 1 must be a Layer"):
         mt.save(tmp_path / "file", grad)
+    with pytest.raises(TypeError, match="save: this could not be loaded again: Sequential: layer 1 must be a Layer"):
+        mt.save(tmp_path / "file", mt.Run(grad, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD()))
     assert mt.names(mt.load(tmp_path / "file")) == mt.names(model)
 
 

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import gc
 import warnings
+import weakref
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,7 +16,7 @@ from cases import CLASS_WEIGHT, LAYERS, OPTIMIZERS, OptimizerCase, affine, netwo
 from conftest import Target, to_numpy
 
 import martlet as mt
-from martlet import backend
+from martlet import backend, keeping, loop
 from martlet.backend import library_of, on_cuda
 
 READS = {  # what makes the program wait for an array of the library, in the class of its arrays
@@ -300,13 +303,15 @@ def test_out_of_memory_says_what_would_fit(xp: Target, room: int, fits: int | No
     error = caught.value
     assert isinstance(error, MemoryError)
     assert (error.batch_size, error.fits) == (16, fits)
-    assert ("no smaller batch fits either" if fits is None else f"batch_size={fits} was tried") in str(error)
+    assert ("nor does its half, its quarter" if fits is None else f"batch_size={fits} was tried") in str(error)
     for ours, was in zip(mt.leaves(error.model), mt.leaves(before), strict=True):
         np.testing.assert_array_equal(mt.to_numpy(ours), was)
     assert int(mt.to_numpy(error.history.state.step)) == 0
 
 
-def test_what_is_measured_may_not_fit_where_the_steps_do(xp: Target) -> None:
+def test_what_is_beside_the_steps_may_not_fit_where_they_do(
+    xp: Target, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     class Wide(Small):
         def predict(self, x: Any) -> Any:
             if x.shape[0] > self.room:
@@ -317,13 +322,43 @@ def test_what_is_measured_may_not_fit_where_the_steps_do(xp: Target) -> None:
     model = mt.Sequential(Wide(16, no_room(xp.backend.name), []), affine_layer)
     x, t = map(xp.put, mt.datasets.spiral(6, dtype=xp.double))
     given = {"loss": mt.SoftmaxWithLoss(), "optimizer": mt.SGD(), "epochs": 2, "batch_size": 16}
-    for settings, what in (
+    save = keeping.save
+
+    def full(number: int) -> Any:
+        """A disk, or what writes to it, that has no room for the checkpoint of this number."""
+        written: list[Any] = []
+
+        def save_or_fail(*given: Any) -> None:
+            written.append(given)
+            if len(written) == number:
+                raise MemoryError("Unable to allocate 2 GiB")
+            save(*given)
+
+        return save_or_fail
+
+    more = tuple(xp.put(np.concatenate([mt.to_numpy(a)] * 2)) for a in (x, t))
+    place_data = loop.place_data
+
+    def no_place(owner: str, *given: Any) -> Any:
+        if "validation" in owner:
+            raise no_room(xp.backend.name)()
+        return place_data(owner, *given)
+
+    cases: list[tuple[dict[str, Any], str]] = [
         ({"metrics": ["accuracy"]}, "measuring the metrics of 18 samples"),
-        ({"validation": (x, t)}, "measuring the validation of 18 samples"),
-    ):
-        words = f"fit: {what} does not fit into .*: the steps with batch_size=16 do"
+        ({"validation": more}, "measuring the validation of 36 samples"),
+        ({"checkpoint": tmp_path / "first"}, "the checkpoint"),
+        ({"checkpoint": tmp_path / "last", "every": 2}, "the checkpoint"),
+        ({"validation": more}, "the validation"),
+    ]
+    for number, (settings, what) in enumerate(cases):
+        if "checkpoint" in settings:
+            monkeypatch.setattr(keeping, "save", full(number - 1))
+        if what == "the validation":
+            monkeypatch.setattr(loop, "place_data", no_place)
+        words = f"fit: {what} does not fit into .*: no other batch size would help"
         with pytest.raises(mt.OutOfMemory, match=words) as no_room_for:
-            mt.fit(model, x, t, **given, **settings)
+            mt.fit(affine_layer if "checkpoint" in settings else model, x, t, **given, **settings)
         assert (no_room_for.value.batch_size, no_room_for.value.fits, no_room_for.value.beside) == (16, 16, what)
 
     def hook(epoch: int, model: Any, history: Any) -> None:
@@ -338,8 +373,24 @@ def test_a_layer_that_wants_two_samples_does_not_hide_that_there_is_no_room() ->
     layers = mt.BatchNorm.init(2, dtype="float64"), Small(1, no_room("numpy"), [])
     model = mt.Sequential(*layers, affine(np.random.default_rng(0), 2, 3))
     x, t = mt.datasets.spiral(6, dtype="float64")
-    with pytest.raises(mt.OutOfMemory, match="no smaller batch fits either"):
+    with pytest.raises(mt.OutOfMemory, match="nor does its half, its quarter"):
         mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD(), epochs=1, batch_size=8)
+
+
+def test_out_of_memory_is_gone_once_it_is_handled() -> None:
+    """With all that it held, and not when Python next looks for cycles."""
+    model = mt.Sequential(Small(4, no_room("numpy"), []), affine(np.random.default_rng(0), 2, 3))
+    x, t = mt.datasets.spiral(6, dtype="float64")
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            mt.fit(model, x, t, loss=mt.SoftmaxWithLoss(), optimizer=mt.SGD(), epochs=1, batch_size=8)
+        except mt.OutOfMemory as error:
+            held = [weakref.ref(error.model), weakref.ref(error.model[1].W)]
+        assert [each() for each in held] == [None, None]
+    finally:
+        gc.enable()
 
 
 def test_another_exception_is_not_taken_for_one() -> None:

@@ -231,7 +231,7 @@ def test_a_program_runs_with_other_numbers_of_the_same_form() -> None:
         (lambda given: given[:-1], ValueError, r"expected 8 arrays \(model.0.W, .*, x, t\), got 7"),
         (lambda given: [*given, given[-1]], ValueError, r"expected 8 arrays .* got 9"),
         (
-            lambda given: [*given[:-2], *(np.tile(a, 2) for a in given[-2:])],
+            lambda given: [*given[:-2], *(np.concatenate([a, a]) for a in given[-2:])],
             ValueError,
             r"x is .* recorded as float32 of",
         ),

@@ -267,14 +267,39 @@ def test_accuracy_counts_the_right_answers(xp: Target) -> None:
 @pytest.mark.eager
 def test_a_sigmoid_divides_two_classes_at_a_half(xp: Target) -> None:
     """The lessons' XOR ends with a Sigmoid, whose outputs are all above zero."""
-    x, t = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([[0.0], [1.0], [1.0], [1.0]])
+    x, t = np.array([[-2.0], [-1.0], [1.0], [2.0]]), np.array([[0.0], [0.0], [0.0], [1.0]])
     end = mt.Sequential(mt.Identity(), mt.Sequential(mt.MatMul(np.array([[1.0]])), mt.Freeze(mt.Sigmoid())))
     model = xp.put(end)
-    assert (model.boundary, mt.Sequential(mt.Sigmoid(), mt.Identity()).boundary) == (0.5, 0.0)
     assert mt.accuracy(model, x, t) == 0.75
+    logits = xp.put(mt.Sequential(mt.Sigmoid(), mt.MatMul(np.array([[1.0]])), mt.Identity()))
+    assert mt.accuracy(logits, x, t) == 0.25  # all above zero
+    flat = mt.Sequential(*model, mt.Reshape(()), mt.Identity())  # (N, 1) as (N,)
+    assert mt.accuracy(flat, x, t[:, 0]) == 0.75
     loss, sgd = mt.MeanSquaredError(), mt.SGD(lr=0.0)
     _, history = mt.fit(model, x, t, loss=loss, optimizer=sgd, epochs=1, metrics=["accuracy"], validation=(x, t))
     assert history.metrics == history.validation_metrics == {"accuracy": [0.75]}
+
+
+@pytest.mark.parametrize("which", ["t", "validation"])
+def test_targets_are_looked_at_to_the_last_row(which: str) -> None:
+    """Before the first step, and not after the first epoch."""
+    rng = np.random.default_rng(0)
+    x, rows = rng.standard_normal((9, 2)), np.eye(3)[rng.integers(0, 3, 9)]
+    several = np.concatenate([rows[:-1], [[1.0, 1.0, 0.0]]])
+    t, held_out = (several, rows) if which == "t" else (rows, several)
+    settings = {"loss": mt.MeanSquaredError(), "optimizer": mt.SGD(), "epochs": 2, "batch_size": 4}
+    model = mt.MatMul(rng.standard_normal((2, 3)))
+    mt.fit(model, x, t, validation=(x, held_out), **settings)
+    steps: list[Any] = []
+
+    class Noting(mt.Identity):
+        def backward(self, cache, dout):
+            steps.append(dout)
+            return dout, None
+
+    with pytest.raises(ValueError, match=r"accuracy: each row of t must add up to 1"):
+        mt.fit(mt.Sequential(Noting(), model), x, t, validation=(x, held_out), metrics=["accuracy"], **settings)
+    assert steps == []
 
 
 class Counting(mt.Layer):

@@ -223,7 +223,7 @@ def reads_cache(backward: Callable[..., Any]) -> Callable[..., Any]:
             if _is_about_cache(error, backward, cache):
                 complain_cache(self, cache, error)
             raise
-        if type(found) is tuple and len(found) == 2:
+        if isinstance(found, tuple | list) and len(found) == 2:
             return found
         complain_pair(self, "backward", "(dx, self.gradient(...)), or (dx, None) where nothing is learned", found)
 
@@ -234,17 +234,17 @@ def gives_pair(forward: Callable[..., Any]) -> Callable[..., Any]:
     """A layer's forward, which says so if it gives something else than an output and a cache."""
 
     @functools.wraps(forward)
-    def wrapper(self: object, x: Any) -> Any:
-        found = forward(self, x)
-        if type(found) is tuple and len(found) == 2:
+    def wrapper(*given: Any, **named: Any) -> Any:  # a layer of one's own may hand its inner layers more than x
+        found = forward(*given, **named)
+        if isinstance(found, tuple | list) and len(found) == 2:
             return found
-        complain_pair(self, "forward", "(y, cache)", found)
+        complain_pair(given[0], "forward", "(y, cache)", found)
 
     return wrapper
 
 
 def complain_pair(owner: object, verb: str, expected: str, found: Any) -> NoReturn:
-    got = f"a tuple of {len(found)}" if isinstance(found, tuple) else describe(found)
+    got = f"a {type(found).__name__} of {len(found)}" if isinstance(found, tuple | list) else describe(found)
     raise TypeError(f"{owner_name(owner)}.{verb} must give the pair {expected}, got {got}")
 
 

@@ -11,6 +11,7 @@ from martlet.backend import Array, as_backend, backend_of, describe, host, is_ar
 from martlet.batches import place_data, width_of
 from martlet.checks import complain_shape
 from martlet.layer import Layer
+from martlet.layers import Dropout, Flatten, Freeze, Identity, Reshape, Sequential, Sigmoid
 from martlet.loss import Loss
 from martlet.optimizers import Optimizer
 from martlet.tree import leaves
@@ -20,7 +21,9 @@ if TYPE_CHECKING:
 
 Metric = Callable[[Array, Array], float]
 
-AT_A_TIME = 8192  # samples, whose outputs are computed together: more of them take memory, and no less time
+ROWS = 8192  # samples, whose outputs are computed together: more of them take memory, and no less time
+
+KEEP_VALUES = (Identity, Reshape, Flatten, Dropout)  # what a Sigmoid gives goes through them as it is
 
 KINDS = {"model": Layer, "loss": Loss, "optimizer": Optimizer}
 
@@ -41,9 +44,9 @@ def check_kinds(owner: str, **given: Any) -> None:
 def accuracy(model: Layer, x: Any, t: Any) -> float:
     """The share of samples that the model classifies right.
 
-    With outputs (N, C), the class of the largest; with (N, 1) or (N,), one class, for those above the
-    model's ``boundary``: zero for logits, a half after a Sigmoid.  t: labels (N,), or shaped like the output
-    (rows of probabilities; 0 and 1).  The data is moved to the model.
+    With outputs (N, C), the class of the largest; with (N, 1) or (N,), the one class where they are above
+    zero, as logits are, or above a half, where the model ends with a Sigmoid.  t: labels (N,), or shaped like
+    the output (rows of probabilities; 0 and 1).  The data is moved to the model.
     """
     check_kinds("accuracy", model=model)
     x, t, _ = place_data("accuracy", model, None, x, t)
@@ -65,15 +68,19 @@ def _accuracy(y: np.ndarray, t: np.ndarray, boundary: float = 0.0) -> float:
         hint = "; write t[:, 0]" if t.shape == (len(y), 1) else hint
         complain_shape("accuracy", "t", t, tuple(y.shape), f"the shape of the output{hint}")
     elif classes > 1:
-        if (host.abs(host.sum(t, axis=1, dtype="float64") - 1.0) > 0.01).any():
-            raise ValueError(
-                "accuracy: each row of t must add up to 1, the probabilities of one class each; for samples of "
-                'several classes, or none, give a metric of your own: {"name": function of (y, t)}'
-            )
+        _check_rows(t)
         right = host.argmax(y, axis=1) == host.argmax(t, axis=1)
     else:
         right = (y > boundary) == (t > 0.5)
     return float(host.mean(right))
+
+
+def _check_rows(t: np.ndarray) -> None:
+    if (host.abs(host.sum(t, axis=1, dtype="float64") - 1.0) > 0.01).any():
+        raise ValueError(
+            "accuracy: each row of t must add up to 1, the probabilities of one class each; for samples of "
+            'several classes, or none, give a metric of your own: {"name": function of (y, t)}'
+        )
 
 
 def _mae(y: np.ndarray, t: np.ndarray) -> float:
@@ -140,12 +147,12 @@ def measure(
     t: Array,
     weight: Array | None = None,
     *,
-    at_a_time: int = AT_A_TIME,
+    least: int = ROWS,
 ) -> dict[str, float]:
     """The loss and the metrics on data that has been placed, each a number on the host."""
     found: dict[str, float] = {}
     with backend_of(x).active():
-        y = outputs(model, x, at_a_time)
+        y = outputs(model, x, least)
         if loss is not None:
             loss.check_weights()
             value = loss.value(y, t, weight)
@@ -154,14 +161,29 @@ def measure(
         return found | apply(owner, model, metrics, y, t)
 
 
-def outputs(model: Layer, x: Array, at_a_time: int = AT_A_TIME) -> Any:
-    """What the model predicts, computed for so many samples at a time, or for some thousands if that is more."""
-    rows = max(at_a_time, AT_A_TIME)
-    count = x.shape[0]
+def outputs(model: Layer, x: Array, least: int = ROWS) -> Any:
+    """What the model predicts, computed for some thousand samples at a time, and at least for so many."""
+    rows, count = max(least, ROWS), x.shape[0]
     if count <= rows:
         return model.predict(x)
     parts = [model.predict(x[start : min(start + rows, count), ...]) for start in range(0, count, rows)]
     return namespace(x).concat(parts, axis=0)
+
+
+def boundary_of(model: Layer) -> float:
+    """Where an output of one column divides two classes: at 0.5 if a Sigmoid gives it, and else at 0, as a logit."""
+    while isinstance(model, Sequential | Freeze):
+        inner = (model.layer,) if isinstance(model, Freeze) else model.layers
+        model = next((layer for layer in reversed(inner) if not isinstance(layer, KEEP_VALUES)), Identity())
+    return 0.5 if isinstance(model, Sigmoid) else 0.0
+
+
+def check_metrics(owner: str, model: Layer, metrics: Mapping[str, Metric], y: Array, t: Array) -> None:
+    """Find out now what martlet's own metrics would say of the targets; y: the output for the first of them."""
+    known = {name: function for name, function in metrics.items() if METRICS.get(name) is function}
+    apply(owner, model, known, y, t[: y.shape[0], ...])
+    if "accuracy" in known and len(y.shape) == 2 and y.shape[1] > 1 and t.shape[1:] == y.shape[1:]:
+        _check_rows(to_numpy(t))
 
 
 def apply(owner: str, model: Layer, metrics: Mapping[str, Metric], y: Array, t: Array) -> dict[str, float]:
@@ -169,7 +191,7 @@ def apply(owner: str, model: Layer, metrics: Mapping[str, Metric], y: Array, t: 
     if not metrics:
         return {}
     views = _read_only(y), _read_only(t)
-    exact = {name: partial(f, boundary=model.boundary) if f is _accuracy else f for name, f in metrics.items()}
+    exact = {name: partial(f, boundary=boundary_of(model)) if f is _accuracy else f for name, f in metrics.items()}
     return {name: _number(owner, name, function(*views)) for name, function in exact.items()}
 
 

@@ -7,7 +7,7 @@
 
 Here x and y are arrays with one sample per row, or tuples of such arrays; dout is dL/dy, shaped like y;
 grad is None where there is nothing to learn.  No verb changes anything: what a layer has seen lies in the
-cache, and what it becomes is returned.  Nor does one depend on anything but its arguments, on Python's random
+cache, and what it becomes is returned.  A verb depends on its arguments alone, and not on Python's random
 numbers, say: a run that is compiled calls it once, for all its steps (for noise, see ``Dropout``).
 """
 
@@ -28,7 +28,7 @@ class Layer(Tree):
 
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)
-        if "forward" in cls.__dict__:
+        if inspect.isfunction(cls.__dict__.get("forward")):
             cls.forward = gives_pair(cls.forward)  # type: ignore[method-assign]
         if "backward" in cls.__dict__:
             cls.backward = reads_cache(cls.backward)  # type: ignore[method-assign]
@@ -57,15 +57,6 @@ class Layer(Tree):
         """
         first = next((child for _, child in subtrees(self)), None)
         return first.vocabulary if isinstance(first, Layer) else None
-
-    @property
-    def boundary(self) -> float:
-        """Where an output of one column divides two classes: at 0 if it is a logit, at 0.5 if a Sigmoid gives it.
-
-        A network gives what the last of its layers gives.
-        """
-        last = next((child for _, child in reversed([*subtrees(self)])), None)
-        return last.boundary if isinstance(last, Layer) else 0.0
 
     def gradient(self: L, **parts: Any) -> L | None:
         """A layer of the same type that holds these gradients, and None everywhere else.

@@ -17,7 +17,7 @@ from martlet.batches import cut, draw_order, place_data
 from martlet.checkpoint import Run
 from martlet.compile import Stepper, stepper
 from martlet.diagnosis import NotFinite, all_finite, any_nan, explain
-from martlet.evaluation import METRICS, Metric, apply, measure, outputs
+from martlet.evaluation import Metric, check_metrics, measure, outputs
 from martlet.history import copied
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -56,9 +56,9 @@ class Loop:
         self.held_out: tuple[Any, ...] | None = None
         self.watched: Callable[[Any], Iterable[Array]] = leaves
         self.stepper: Stepper | None = None
-        self.how: Any = "auto"  # it takes the steps
+        self.how: Any = "auto"  # as in fit(compile=)
         self.together = 1  # as many epochs are taken at once
-        self.beside = ""
+        self.beside = ""  # what is being done, or has failed, that is no step
 
     def check(self, now: Run, validation: Any) -> None:
         """Find out now what would go wrong in the midst of the first epoch."""
@@ -66,8 +66,7 @@ class Loop:
         assert loss is not None
         x, t, *_ = self.arrays
         y = check_targets(model, loss, x, t, self.size)
-        known = {name: function for name, function in self.metrics.items() if METRICS.get(name) is function}
-        apply("fit", model, known, y, t[: y.shape[0], ...])
+        check_metrics("fit", model, self.metrics, y, t)
         model.forward(x[: min(self.size, self.count, LOOKED_AT), ...])
         rest = self.count % self.size
         if self.last == "keep" and rest and self.count > self.size:
@@ -81,7 +80,8 @@ class Loop:
         if not all_finite(leaves(model)):  # a kept mask may hold -inf
             sound = {name for name, x in named_leaves(model).items() if all_finite([x])}
             self.watched = lambda model: (x for name, x in named_leaves(model).items() if name in sound)
-        self.held_out = held_out(model, loss, validation, self.size)
+        with self.aside("the validation"):
+            self.held_out = held_out(model, loss, self.metrics, validation, self.size)
 
     def settings(self) -> dict[str, Any]:
         """What a run must have been given, in words, to be the same run."""
@@ -103,7 +103,7 @@ class Loop:
         yield
         self.beside = ""
 
-    def try_step(self, now: Run, rows: int) -> None:
+    def try_size(self, now: Run, rows: int) -> None:
         """Steps with so many samples, for nothing but their use of memory."""
         self.stepper = None
         if self.how not in ("auto", False):
@@ -159,10 +159,10 @@ class Loop:
         there: dict[str, float] = {}
         if self.metrics:
             with self.aside(f"measuring the metrics of {self.count} samples"):
-                here = measure("fit", model, None, self.metrics, *self.arrays[:2], at_a_time=self.size)
+                here = measure("fit", model, None, self.metrics, *self.arrays[:2], least=self.size)
         if self.held_out is not None:
             with self.aside(f"measuring the validation of {self.held_out[0].shape[0]} samples"):
-                there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out, at_a_time=self.size)
+                there = measure("fit: validation", model, now.loss, self.metrics, *self.held_out, least=self.size)
         now.history.enter(means, seconds, here, there, state)
         return replace(now, model=model, state=state, epoch=now.epoch + count)
 
@@ -233,14 +233,16 @@ def check_targets(model: Layer, loss: Loss, x: Array, t: Array, batch_size: int)
     return y
 
 
-def held_out(model: Layer, loss: Loss, validation: Any, batch_size: int) -> tuple[Any, ...] | None:
+def held_out(
+    model: Layer, loss: Loss, metrics: Mapping[str, Metric], validation: Any, batch_size: int
+) -> tuple[Any, ...] | None:
     if validation is None:
         return None
     if not isinstance(validation, tuple) or len(validation) not in (2, 3):
         raise TypeError(f"fit: validation must be a tuple (x, t) or (x, t, weight), got {describe(validation)}")
     data = place_data("fit: validation", model, loss, *validation)
     x, t, _ = data
-    check_targets(model, loss, x, t, batch_size)
+    check_metrics("fit: validation", model, metrics, check_targets(model, loss, x, t, batch_size), t)
     if not all_finite([x]) and any_nan(outputs(model, x, batch_size)):  # a layer may be there to fill gaps
         raise ValueError("fit: validation: x holds NaN or infinity, of which the model makes NaN")
     return data

@@ -66,10 +66,10 @@ class Loss(Tree):
                 complain_shape(self, "weight", weight, f"({y.shape[0]},)", "one number per sample")
             weight = wide(weight)
         found = self.losses(*self._widened(y, t)) if half else self.losses(y, t)
-        if type(found) is not tuple or len(found) != 2:
+        if not isinstance(found, tuple | list) or len(found) != 2:
             complain_pair(self, "losses", "(losses, cache)", found)
         losses, cache = found
-        if losses.shape[:1] != y.shape[:1]:
+        if len(losses.shape) == 0:
             why = "one loss per sample, or per element; the mean is taken of them later"
             complain_shape(f"{owner_name(self)}.losses", "what it gives", losses, f"({y.shape[0]}, …)", why)
         share: Any = 1.0 if weight is None else weight

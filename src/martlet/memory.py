@@ -9,19 +9,19 @@ from martlet.backend import Array, Backend, device_name, library_of
 
 
 class OutOfMemory(MemoryError):
-    """A step did not fit into the device's memory.
+    """A training run did not fit into the device's memory.
 
     batch_size: what was tried; fits: the largest of its halves, quarters, … that was then tried and fitted,
-    or None.  beside: "", or what there was no room for beside the steps, which fit.
+    or None.  beside: "", or what there was no room for that is no step; then the batch itself fits.
     model, history: as they were after the last epoch that was finished.
     """
 
     def __init__(
         self, batch_size: int, fits: int | None, where: str, words: str, model: Any, history: Any, beside: str = ""
     ) -> None:
-        advice = "no smaller batch fits either" if fits is None else f"batch_size={fits} was tried then, and fits"
+        advice = "nor does its half, its quarter, …" if fits is None else f"batch_size={fits} was tried then, and fits"
         if beside:
-            advice = f"the steps with batch_size={batch_size} do"
+            advice = "no other batch size would help"
         super().__init__(
             f"fit: {beside or f'a step with batch_size={batch_size}'} does not fit into the memory of {where}: "
             f"{advice} ({words})"

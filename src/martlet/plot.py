@@ -15,7 +15,7 @@ import numpy as np
 from martlet.backend import Array, as_backend, backend_of, describe, is_array, to_numpy
 from martlet.batches import width_of
 from martlet.checks import check_array, check_count, complain_shape
-from martlet.evaluation import outputs
+from martlet.evaluation import boundary_of, outputs
 from martlet.layer import Layer
 from martlet.tree import leaves
 
@@ -160,4 +160,4 @@ def _decide(model: Layer, points: np.ndarray) -> np.ndarray:
     home = backend_of(arrays[0] if arrays else points)
     with home.active():
         y = to_numpy(outputs(model, home.asarray(points, width_of(model))))
-    return np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > model.boundary).astype(int)
+    return np.argmax(y, axis=1) if y.ndim == 2 and y.shape[1] > 1 else (y.reshape(-1) > boundary_of(model)).astype(int)

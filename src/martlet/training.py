@@ -35,6 +35,7 @@ L = TypeVar("L", bound=Layer)
 Hook = Callable[[int, Any, History], bool | None]
 
 THE_HOOK = "the hook"  # whose exceptions are its own
+THE_CHECKPOINT = "the checkpoint"
 
 
 def fit(
@@ -124,7 +125,8 @@ def fit(
             loop.check(now, validation)
             own = {"seed": "a Generator" if seed is rng else int(seed)}  # type: ignore[arg-type]
             now = replace(now, settings=own | loop.settings() | best.settings())
-            now = keeper.begin(now, epochs, best)
+            with loop.aside(THE_CHECKPOINT):
+                now = keeper.begin(now, epochs, best)
             with progress_bar(epochs * loop.steps, progress) as bar:
                 bar.update(now.epoch * loop.steps)
                 each = bool(functions) or any(x is not None for x in (hook, stop, checkpoint, validation))
@@ -133,9 +135,10 @@ def fit(
                     with home.active():  # a hook may have left another device
                         now = loop.epochs(now, bar, epochs - now.epoch)
                     best.see(now.epoch, now.model, now.history)
-                    with loop.aside("keeping a checkpoint"):
+                    with loop.aside(THE_CHECKPOINT):
                         now = keeper.keep(replace(now, best=best.found))
-            keeper.end(now)
+            with loop.aside(THE_CHECKPOINT):
+                keeper.end(now)
         except Exception as error:
             if loop.beside == THE_HOOK or not is_out_of_memory(error, data[0]):
                 raise
@@ -144,11 +147,14 @@ def fit(
             size = min(batch_size, loop.count)
             fits: int | None = size
             if not loop.beside:
-                fits = largest_that_fits(lambda rows: loop.try_step(now, rows), size, data[0])
+                fits = largest_that_fits(lambda rows: loop.try_size(now, rows), size, data[0])
             past = now.history.first(now.epoch, now.state)  # an epoch may have been entered in part
             failure = OutOfMemory(size, fits, place_of(home), words, now.model, past, loop.beside)
-            del data, loop, now  # whoever handles it may need their memory
-            raise failure from None
+            del best, data, keeper, loop, now  # whoever handles it may need their memory
+            try:
+                raise failure from None
+            finally:
+                del failure  # whose traceback knows this frame
     return best.model_of(now.model, now.history), now.history
 
 

@@ -93,19 +93,21 @@ class Tree:
         owner = type(self).__name__
         if name not in self._leaves and name not in self._rest:
             advice = (
-                f"and has no field {name}: what forward remembers for backward is the cache that it gives back, "
-                f"(y, cache), and what {owner} keeps is declared on the class, {name}: Array"
+                f"it has no field {name} (what a layer's forward remembers for backward is its cache: return y, cache; "
+                f"what it keeps is declared on the class: {name}: Array)"
             )
         elif name not in vars(self):
             advice = (
-                f"whose fields are set by the constructor that it has already, {owner}({name}=...); what computes them "
+                f"its fields are set by the constructor that it has already, {owner}({name}=...); what computes them "
                 "first is a classmethod, such as init"
             )
-        else:
+        elif name in self._leaves:
             advice = (
                 f'make a changed copy: new = martlet.replace(model, {{"{name}": ...}}), with the names of '
                 "martlet.names(model)"
             )
+        else:
+            advice = f"make another one, {owner}({name}=..., ...)"
         raise AttributeError(f"{owner} is a value and cannot be assigned to; {advice}")
 
     def __delattr__(self, name: str) -> None:

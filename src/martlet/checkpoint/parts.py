@@ -14,7 +14,7 @@ from martlet.checkpoint.layout import CheckpointError
 from martlet.checkpoint.reading import parse, widened
 from martlet.layer import Layer
 from martlet.optimizers import Optimizer
-from martlet.tree import leaves, map_leaves, named_leaves, names, rebuild, subtrees
+from martlet.tree import leaves, map_leaves, named_leaves, names, rebuild, remake, subtrees
 
 FORMAT = 1
 CURVES_LIMIT = 1_000_000  # numbers: as a list each takes five times its eight bytes
@@ -31,8 +31,10 @@ def check_whole(tree: Any) -> None:
     """Ask each class now what it would ask when the file is read: a gradient, say, lacks layers."""
     for _, child in subtrees(tree):
         check_whole(child)
+    if isinstance(tree, tuple):
+        return
     try:
-        getattr(tree, "__post_init__", lambda: None)()
+        remake(tree, {}).__post_init__()  # of another one, for it may set what it checks
     except Exception as error:  # a class of the user's may raise anything
         raise TypeError(f"save: this could not be loaded again: {error}") from error
 

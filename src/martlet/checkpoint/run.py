@@ -10,7 +10,7 @@ from martlet.backend import Array, describe, host
 from martlet.checkpoint.description import as_data, build, own_classes
 from martlet.checkpoint.generators import generator_from, generator_state
 from martlet.checkpoint.layout import CheckpointError
-from martlet.checkpoint.parts import CURVES_LIMIT, Parts, fields_of, text_of
+from martlet.checkpoint.parts import CURVES_LIMIT, Parts, check_whole, fields_of, text_of
 from martlet.history import History
 from martlet.layer import Layer
 from martlet.loss import Loss
@@ -74,6 +74,8 @@ def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
         arrays |= named_leaves(run.model, "now/") | named_leaves(run.state, "now/state/")
     arrays |= named_leaves(run.loss, "loss/") | {f"history/{name}": curve for name, curve in _curves(run.history)}
     own_classes(run.model, given.model, run.loss, run.optimizer)
+    for tree in filter(None, (run.model, given.model, run.loss)):
+        check_whole(tree)
     data["run"] = {
         "epoch": run.epoch,
         "best_epoch": run.best and run.best.epoch,

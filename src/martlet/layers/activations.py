@@ -29,8 +29,6 @@ class Identity(Layer):
 class Sigmoid(Layer):
     """y = 1 / (1 + exp(-x)),  dx = dout · y (1 - y)"""
 
-    boundary = 0.5
-
     def forward(self, x):
         y = sigmoid(x, owner=self)
         return y, y

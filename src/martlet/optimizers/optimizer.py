@@ -14,7 +14,7 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from itertools import zip_longest
-from typing import Any, ClassVar, NoReturn, TypeVar
+from typing import Any, ClassVar, TypeVar
 
 from martlet.backend import Array, as_backend, backend_of, describe, dtype_name, kind, namespace, one_device
 from martlet.checks import check_place, check_same, owner_name
@@ -34,8 +34,8 @@ class Optimizer(Numbered):
     Every optimizer takes a ``schedule``, by which its lr is multiplied from step to step, and a tuple of
     ``transforms``, which change the gradient, in their order, before the rule sees it.
 
-    Its numbers are those that ``init`` begins with.  ``update`` takes them from the state, and changes the state alone:
-    another lr from here on is ``state = replace(state, {"lr": 0.01})``, and not another optimizer.
+    Its numbers are those that ``init`` begins with.  ``update`` takes them from the state: for another lr from here
+    on, write ``state = replace(state, {"lr": 0.01})``; another optimizer alone would change nothing.
     """
 
     schedule: Schedule | None = None
@@ -152,7 +152,7 @@ class Optimizer(Numbered):
             else:
                 new = rule(p, g, *numbers)[0]
             if new.shape != p.shape or new.dtype != p.dtype:
-                self._complain_new(new, p)
+                self._check_new(new, p)
             return new
 
         try:
@@ -171,7 +171,10 @@ class Optimizer(Numbered):
                 changes[name] = map_where(lambda m, g, moved=moved: next(moved), grad, getattr(state, name))  # type: ignore[misc]
         return model, remake(state, changes)
 
-    def _complain_new(self, new: Array, p: Array) -> NoReturn:
+    def _check_new(self, new: Array, p: Array) -> None:
+        order = getattr(p.dtype, "newbyteorder", None)  # NumPy computes in this machine's
+        if new.shape == p.shape and new.dtype == (p.dtype if order is None else order("=")):
+            return
         raise ValueError(
             f"{type(self).__name__}.rule must give a tuple that begins with the new parameter, like the old one: "
             f"expected {describe(p)}, got {describe(new)}"

@@ -12,6 +12,7 @@ from typing import Any
 import cupy
 import numpy as np
 
+from martlet.backend import LIBRARIES
 from martlet.compile.cupy.calls import copy, end_step, into, kernel, product, reduction, same, sorting, take_batch
 from martlet.compile.cupy.fused import Group, arranged
 from martlet.compile.cupy.kernel_text import can_be_fused
@@ -22,7 +23,6 @@ from martlet.compile.plans.lower import Call
 from martlet.compile.plans.standard import eager
 from martlet.compile.programs.layout import Spec
 from martlet.compile.programs.node import Node
-from martlet.memory import is_out_of_memory
 
 
 class CupyState(StateElsewhere):
@@ -136,14 +136,18 @@ class CupyPlan(PlanElsewhere):
             self.capture()
             found = outcome(), outcome()  # twice: memory that is the graph's own may be in its way at the second launch
         except Exception as error:
-            self.calls, self.captured = self.single, None
-            if is_out_of_memory(error, self.outputs[0]):
+            why = "cannot be captured" if self.captured is None else "cannot be launched as a graph"
+            self._let_go_of_the_graph()
+            if ran_out_of_memory(error):
                 raise
-            return f"they cannot be captured: {reason_of(error)}"
+            return f"they {why}: {reason_of(error)}"
         if all(np.allclose(each, expected, rtol=0.05, atol=0.0, equal_nan=True) for each in found):
             return ""
-        self.calls, self.captured = self.single, None
+        self._let_go_of_the_graph()
         return "as a graph they compute something else"
+
+    def _let_go_of_the_graph(self) -> None:
+        self.calls, self.captured, self.held = self.single, None, ()
 
     def capture(self) -> None:
         """Make one CUDA graph of all calls.  Raises what keeps them from being captured."""
@@ -164,6 +168,10 @@ class CupyPlan(PlanElsewhere):
                 graph = stream.end_capture()
         self.held, self.captured = held, self.calls
         self.calls = Calls([(graph.launch,)], 0, self.state.count)
+
+
+def ran_out_of_memory(error: Exception) -> bool:
+    return isinstance(error, MemoryError) or LIBRARIES["cupy"].ran_out_of_memory(error)
 
 
 def sums(arrays: Iterable[cupy.ndarray]) -> list[float]:

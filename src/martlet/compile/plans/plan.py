@@ -203,7 +203,7 @@ class Plan:
     @calls.setter
     def calls(self, calls: Calls) -> None:
         self._calls = calls
-        self._run = calls.run if self.pieces is None else self._run_pieces
+        self._run = calls.run
         vars(self).pop("step", None)
         if self._scripts:
             self._write_script(calls)
@@ -233,7 +233,10 @@ class Plan:
 
     def run(self) -> None:
         """One step.  ``inputs`` must have been written, or a batch loaded."""
-        self._run()
+        if self.pieces is None:
+            self._run()
+        else:
+            self._run_pieces()
 
 
 def without_labels(

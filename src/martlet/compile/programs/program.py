@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from martlet.backend import describe
+from martlet.backend import describe, dtype_name
 from martlet.compile.programs.cost import Cost, bytes_moved, copies, cost_of, flops, reduced_axes
 from martlet.compile.programs.drawing import draw
 from martlet.compile.programs.node import Node
@@ -108,7 +108,8 @@ def _check_form(node: Node, x: Any) -> None:
     name, form = node.settings["name"], node.spec
     if not isinstance(x, np.ndarray | np.generic):
         raise TypeError(f"Program.run: {name} must be a NumPy array, got {describe(x)}")
-    if x.shape != form.shape or x.dtype != form.dtype:
+    width = dtype_name(x.dtype.newbyteorder("="))
+    if x.shape != form.shape or ("float16" if width == "bfloat16" else width) != form.dtype.name:  # which stands for it
         raise ValueError(
             f"Program.run: {name} is {describe(x)}, but was recorded as {form.dtype.name} of shape {form.shape}"
         )
