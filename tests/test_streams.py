@@ -156,12 +156,12 @@ def test_the_memory_of_a_stepper_is_not_given_back_before_its_last_step_is_over(
         del taken
         gc.collect()
         with first:
-            others = [cupy.full(size, 7.0) for size in (1, 4, 16, 64, 64, 64, 256) for _ in range(8)]
+            others = [cupy.full(size, 7) for size in (1, 4, 16, 64, 64, 64, 256) for _ in range(8)]  # a place, if read
             first.synchronize()
         second.synchronize()
         with first:
             for other in others:
-                np.testing.assert_array_equal(mt.to_numpy(other), np.full(other.size, 7.0))
+                np.testing.assert_array_equal(mt.to_numpy(other), np.full(other.size, 7))
 
 
 @pytest.mark.parametrize("compile", [True, False])
