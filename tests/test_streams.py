@@ -146,22 +146,22 @@ def test_a_stepper_may_be_used_in_another_stream_each_time(streams: Any) -> None
 def test_the_memory_of_a_stepper_is_not_given_back_before_its_last_step_is_over(streams: Any) -> None:
     import cupy
 
-    first, second, *_ = streams
+    first, second, *_ = streams  # ones, where the number of a step or of a sample is expected, are such numbers
     for _ in range(5):
         with first:
-            taken = stepper(*training("cupy"), size=5)
+            taken = stepper(*training("cupy", samples=200), size=5)
             first.synchronize()
         with second:
-            taken.run(0, 5)
+            taken.run(0, 30)
         del taken
         gc.collect()
         with first:
-            others = [cupy.full(size, 7) for size in (1, 4, 16, 64, 64, 64, 256) for _ in range(8)]  # a place, if read
+            others = [cupy.full(size, 1) for size in (1, 4, 16, 64, 64, 64, 256) for _ in range(8)]
             first.synchronize()
         second.synchronize()
         with first:
             for other in others:
-                np.testing.assert_array_equal(mt.to_numpy(other), np.full(other.size, 7))
+                np.testing.assert_array_equal(mt.to_numpy(other), np.full(other.size, 1))
 
 
 @pytest.mark.parametrize("compile", [True, False])
