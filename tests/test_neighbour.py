@@ -344,18 +344,17 @@ def test_what_is_beside_the_steps_may_not_fit_where_they_do(
             raise no_room(xp.backend.name)()
         return place_data(owner, *given)
 
-    cases: list[tuple[dict[str, Any], str]] = [
-        ({"metrics": ["accuracy"]}, "measuring the metrics of 18 samples"),
-        ({"validation": more}, "measuring the validation of 36 samples"),
-        ({"checkpoint": tmp_path / "first"}, "the checkpoint"),
-        ({"checkpoint": tmp_path / "last", "every": 2}, "the checkpoint"),
-        ({"validation": more}, "the validation"),
+    plain: dict[str, Any] = {"save": save, "place_data": place_data}
+    cases: list[tuple[dict[str, Any], str, dict[str, Any]]] = [
+        ({"metrics": ["accuracy"]}, "measuring the metrics of 18 samples", {}),
+        ({"validation": more}, "measuring the validation of 36 samples", {}),
+        ({"checkpoint": tmp_path / "first"}, "the checkpoint", {"save": full(1)}),
+        ({"checkpoint": tmp_path / "last", "every": 2}, "the checkpoint", {"save": full(2)}),
+        ({"validation": more}, "the validation", {"place_data": no_place}),
     ]
-    for number, (settings, what) in enumerate(cases):
-        if "checkpoint" in settings:
-            monkeypatch.setattr(keeping, "save", full(number - 1))
-        if what == "the validation":
-            monkeypatch.setattr(loop, "place_data", no_place)
+    for settings, what, failing in cases:
+        monkeypatch.setattr(keeping, "save", (plain | failing)["save"])
+        monkeypatch.setattr(loop, "place_data", (plain | failing)["place_data"])
         words = f"fit: {what} does not fit into .*: no other batch size would help"
         with pytest.raises(mt.OutOfMemory, match=words) as no_room_for:
             mt.fit(affine_layer if "checkpoint" in settings else model, x, t, **given, **settings)

@@ -78,10 +78,9 @@ def output(*command: str) -> str:
 
 
 def commit() -> str:
-    """The commit, and whether files differ from it; "" outside a repository."""
-    name = os.environ.get("MARTLET_COMMIT", "")  # by which one is told it where there is no repository
-    if name:
-        return name
+    """The commit, and whether files differ from it; outside a repository, what MARTLET_COMMIT says."""
+    if told := os.environ.get("MARTLET_COMMIT"):
+        return told
     name = output("git", "rev-parse", "--short", "HEAD")
     return name + " with changes" if name and output("git", "status", "--porcelain") else name
 

@@ -51,10 +51,10 @@ class History:
 
     def copy(self) -> History:
         """A history of its own, which can be written to without harm."""
-        return self.first(None, copied(self.state))
+        return self.first(len(self.loss), copied(self.state))
 
-    def first(self, epochs: int | None, state: Any) -> History:
-        """The history of the first epochs, after which this was the state; None: of all."""
+    def first(self, epochs: int, state: Any) -> History:
+        """The history of the first epochs, after which this was the state; its curves are its own."""
         return History(
             loss=self.loss[:epochs],
             validation_loss=self.validation_loss[:epochs],

@@ -187,7 +187,7 @@ class Loop:
         found = explain(model, state, now.loss, now.optimizer, chain.from_iterable(map(self.batches, stretches)))  # type: ignore[arg-type]
         finished, step = divmod(first + found.step - 1, self.steps)
         means = [self.mean(now, stretches[i].order, losses[i * self.steps :]) for i in range(finished)]
-        past = now.history.copy()
+        past = now.history.first(now.epoch, None)
         past.enter(means, 0.0, {}, {}, copied(found.state))
         raise NotFinite(now.epoch + finished + 1, step + 1, found.layer, found.what, found.model, past)
 

@@ -36,7 +36,7 @@ class OutOfMemory(MemoryError):
 
 def is_out_of_memory(error: BaseException, x: Array) -> bool:
     """Whether an exception is how the library of ``x`` says that its device has no room."""
-    return isinstance(error, MemoryError) or library_of(x).ran_out_of_memory(error)
+    return library_of(x).ran_out_of_memory(error)
 
 
 def largest_that_fits(step: Callable[[int], Any], batch_size: int, x: Array) -> int | None:

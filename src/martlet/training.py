@@ -206,8 +206,8 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
         has, asked = to_numpy(kept), to_numpy(numbers[name])
         if has != asked.astype(has.dtype):
             raise ValueError(
-                f"fit: the state has {name}={shortest(has)}, but the optimizer {name}={shortest(asked)}; to go on with "
-                f'the optimizer\'s: state=martlet.replace(state, {{"{name}": {shortest(asked)}}})'
+                f"fit: the state has {name}={_shortest(has)}, but the optimizer {name}={_shortest(asked)}; to go on "
+                f'with the optimizer\'s: state=martlet.replace(state, {{"{name}": {_shortest(asked)}}})'
             )
     shapes, wanted = _shapes(state), _shapes(new)
     for name in wanted | shapes:
@@ -223,7 +223,7 @@ def _starting_state(optimizer: Optimizer, model: Layer, state: Any) -> Any:
     )
 
 
-def shortest(number: np.ndarray) -> str:
+def _shortest(number: np.ndarray) -> str:
     """As few digits as tell a number from its neighbours in its own dtype."""
     plain = f"{number:g}"
     return plain if number.dtype.type(plain) == number else str(number[()])

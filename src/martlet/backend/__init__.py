@@ -99,11 +99,15 @@ class Backend:
             object.__setattr__(self, "dtype", float_width(self.dtype))
             self._find_dtype(self.dtype)
 
+    def _words(self) -> tuple[str, str | None, str | None]:
+        """What makes an equal one: a device of CuPy's has no hash, and the namespace does not travel."""
+        return self.name, None if self.device is None else device_name(self.device), self.dtype
+
     def __hash__(self) -> int:
-        return hash((self.name, self.device and device_name(self.device), self.dtype))  # CuPy's devices have none
+        return hash(self._words())
 
     def __reduce__(self) -> Any:
-        return Backend, (self.name, self.device and device_name(self.device), self.dtype)
+        return Backend, self._words()
 
     def _find_dtype(self, name: str) -> Any:
         try:

@@ -100,8 +100,8 @@ class Library:
         return False
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
-        """Whether this exception, which is no MemoryError, is how the library says that there is no room."""
-        return False
+        """Whether this exception is how the library says that there is no room."""
+        return isinstance(error, MemoryError)
 
 
 class _Numpy(Library):
@@ -159,7 +159,7 @@ class _Torch(Library):
         import torch
 
         on_the_host = isinstance(error, RuntimeError) and "DefaultCPUAllocator" in str(error)
-        return isinstance(error, torch.OutOfMemoryError) or on_the_host
+        return super().ran_out_of_memory(error) or isinstance(error, torch.OutOfMemoryError) or on_the_host
 
     def synchronize(self, arrays: Iterable[Array]) -> None:
         import torch
@@ -203,7 +203,8 @@ class _Jax(Library):
 
     def ran_out_of_memory(self, error: BaseException) -> bool:
         # XLA's exceptions are RuntimeErrors that begin with the name of their status.
-        return isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+        on_the_device = isinstance(error, RuntimeError) and "RESOURCE_EXHAUSTED" in str(error)
+        return super().ran_out_of_memory(error) or on_the_device
 
 
 class _Cupy(Library):
@@ -292,7 +293,8 @@ class _Cupy(Library):
             cupy.cuda.driver.CUDADriverError: 2,  # CUDA_ERROR_OUT_OF_MEMORY
             cublas.CUBLASError: 3,  # CUBLAS_STATUS_ALLOC_FAILED
         }
-        return any(isinstance(error, kind) and error.status == status for kind, status in no_room.items())
+        full = any(isinstance(error, kind) and error.status == status for kind, status in no_room.items())
+        return super().ran_out_of_memory(error) or full
 
     def reaches_cuda(self, xp: ModuleType, device: Any) -> bool:
         return True

@@ -74,8 +74,9 @@ def parts_of_run(run: Run) -> tuple[dict[str, Array], str]:
         arrays |= named_leaves(run.model, "now/") | named_leaves(run.state, "now/state/")
     arrays |= named_leaves(run.loss, "loss/") | {f"history/{name}": curve for name, curve in _curves(run.history)}
     own_classes(run.model, given.model, run.loss, run.optimizer)
-    for tree in filter(None, (run.model, given.model, run.loss)):
-        check_whole(tree)
+    for tree in (run.model, given.model, run.loss):
+        if tree is not None:
+            check_whole(tree)
     data["run"] = {
         "epoch": run.epoch,
         "best_epoch": run.best and run.best.epoch,

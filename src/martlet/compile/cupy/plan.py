@@ -138,7 +138,7 @@ class CupyPlan(PlanElsewhere):
         except Exception as error:
             why = "cannot be captured" if self.captured is None else "cannot be launched as a graph"
             self._let_go_of_the_graph()
-            if ran_out_of_memory(error):
+            if LIBRARIES["cupy"].ran_out_of_memory(error):
                 raise
             return f"they {why}: {reason_of(error)}"
         if all(np.allclose(each, expected, rtol=0.05, atol=0.0, equal_nan=True) for each in found):
@@ -168,10 +168,6 @@ class CupyPlan(PlanElsewhere):
                 graph = stream.end_capture()
         self.held, self.captured = held, self.calls
         self.calls = Calls([(graph.launch,)], 0, self.state.count)
-
-
-def ran_out_of_memory(error: Exception) -> bool:
-    return isinstance(error, MemoryError) or LIBRARIES["cupy"].ran_out_of_memory(error)
 
 
 def sums(arrays: Iterable[cupy.ndarray]) -> list[float]:
