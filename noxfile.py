@@ -45,41 +45,45 @@ LIBRARIES = {
     "cupy": ["cupy-cuda13x[ctk]>=14" if has_gpu() else "cupy-cuda13x>=14"],
 }
 
+# A process per core, which takes over what another one has not come to, and a thread per process: the arrays of the
+# tests are small.
+PARALLEL = ["-n", "auto", "--dist", "worksteal"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-installed: dict[object, str] = {}
-"""Where packages have been installed in this run, by what was asked for."""
+installed: dict[tuple[object, str], set[tuple[str, ...]]] = {}
+"""What has been installed in this run, by Python and place."""
 
 
-def install(session: nox.Session, group: str, *libraries: str) -> None:
+def install(session: nox.Session, group: str, *libraries: list[str]) -> None:
     """These libraries, then martlet in place with a dependency group; nothing under --no-venv.
 
-    A session that needs what an earlier one has is told where it is.
+    What an earlier session has installed is found where it is, if nothing is there that was not asked for.
     """
     if isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv):
         return
     script = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     here = str(session.run("python", "-c", script, silent=True, log=False)).strip()
-    there = installed.setdefault((session.python, group, libraries), here)
-    link = Path(here, "of_another_session.pth")
-    if there != here:
-        link.write_text(f"import site; site.addsitedir({there!r})\n")
-        session.log(f"what it needs is in {there}")
-        return
-    link.unlink(missing_ok=True)
-    # Python compiles what it imports, and that is a small part of what comes here.
-    if libraries:
-        session.install("--no-compile", *libraries)
-    session.install("--no-compile", "-e", ".", *nox.project.dependency_groups(PROJECT, group))
+    asked = [*map(tuple, libraries), ("-e", ".", *nox.project.dependency_groups(PROJECT, group))]
+    usable = [(place, has) for (python, place), has in installed.items() if python == session.python]
+    links = []
+    for packages in asked:
+        there = [place for place, has in usable if packages in has and has <= set(asked)]
+        if there:
+            links.append(there[0])
+            session.log(f"{' '.join(packages)}: in {there[0]}")
+            continue
+        # Python compiles what it imports, and that is a small part of what comes here.
+        session.install("--no-compile", *packages)
+        installed.setdefault((session.python, here), set()).add(packages)
+    Path(here, "of_other_sessions.pth").write_text("".join(f"import site; site.addsitedir({x!r})\n" for x in links))
 
 
 def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
     """Run the suite; where there is no device for it, end as skipped and say what was run."""
     report = Path(session.create_tmp()) / "report.xml"
-    # A process per core, and a thread per process: the arrays of the tests are small.
     session.run(
-        *("python", "-m", "pytest", "--backend", backend, "-n", "auto", "--junitxml", str(report), *session.posargs),
+        *("python", "-m", "pytest", "--backend", backend, *PARALLEL, "--junitxml", str(report), *session.posargs),
         env=ONE_THREAD | environment,
     )
     suite = ElementTree.parse(report).getroot().find("testsuite")
@@ -106,7 +110,7 @@ def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
 )
 def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
-    install(session, "test", *LIBRARIES.get(backend, []))
+    install(session, "test", *([LIBRARIES[backend]] if backend in LIBRARIES else []))
     settings = {}
     if backend == "jax":  # what XLA has compiled, one process takes over from the other, and the next run from this one
         settings = {
@@ -123,7 +127,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
     if shutil.which("g++") is None:
         session.skip("g++ is needed to compile CuPy's kernels for the processor")
     headers = ["nvidia-cuda-runtime", "nvidia-cuda-crt", "nvidia-cuda-cccl", "nvidia-cuda-profiler-api"]
-    install(session, "test", "cupy-cuda13x==14.2.0", "Cython==3.2.4", *(f"{name}<13.1" for name in headers))
+    install(session, "test", ["cupy-cuda13x==14.2.0", "Cython==3.2.4", *(f"{name}<13.1" for name in headers)])
     session.run("python", "tests/cuda/build.py")
     script = "import json, build; print(json.dumps(build.environment()))"
     found = session.run("python", "-c", script, env={"PYTHONPATH": "tests/cuda"}, silent=True)
@@ -131,7 +135,7 @@ def cupy_on_cpu(session: nox.Session) -> None:
     # Once more where each array has memory of its own, behind which a kernel that goes too far is stopped.
     fenced = json.loads(found) | {"PYTHONPATH": "tests/cuda"}
     few = ["tests/test_replayed.py", "-k", "every_layer or every_loss or every_operation or words"]
-    command = ["python", "-m", "pytest", "-p", "unpooled", "--backend", "cupy", "-n", "auto"]
+    command = ["python", "-m", "pytest", "-p", "unpooled", "--backend", "cupy", *PARALLEL]
     session.run(*command, *few, env=ONE_THREAD | fenced)
     # NVIDIA's own compiler, where CuPy does not find it, must take every kernel that martlet has written.
     folder = str(Path(session.create_tmp()) / "nvrtc")
@@ -204,18 +208,18 @@ def examples(session: nox.Session) -> None:
 @nox.session(tags=["rest", "all"])
 def faults(session: nox.Session) -> None:
     """Planted faults, each of which a named test must catch; some of them only PyTorch or JAX shows."""
-    install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
+    install(session, "test", LIBRARIES["torch"], LIBRARIES["jax"])
     session.run("python", "tests/faults.py", "others")
 
 
 @nox.session(default=False)
 def coverage(session: nox.Session) -> None:
     """Lines and branches that the suite reaches on NumPy and array-api-strict: 95 % of them at least."""
-    install(session, "test", *LIBRARIES["torch"], *LIBRARIES["jax"])
+    install(session, "test", LIBRARIES["torch"], LIBRARIES["jax"])
     session.install(*nox.project.dependency_groups(PROJECT, "coverage"))
     session.run("coverage", "erase")
     for backend in ("numpy", "strict-device1"):
-        session.run("coverage", "run", "-m", "pytest", "-q", "--backend", backend, "-n", "auto", env=ONE_THREAD)
+        session.run("coverage", "run", "-m", "pytest", "-q", "--backend", backend, *PARALLEL, env=ONE_THREAD)
     session.run("coverage", "combine", "--quiet")
     session.run("coverage", "report")
 
@@ -223,7 +227,7 @@ def coverage(session: nox.Session) -> None:
 @nox.session(default=False)
 def mutation(session: nox.Session) -> None:
     """Some five thousand small changes, each of which a test must notice or a reason excuse."""
-    install(session, "test", "mutmut==3.8.1")
+    install(session, "test", ["mutmut==3.8.1"])
     session.run("python", "tests/mutation.py", *session.posargs)
 
 
@@ -237,7 +241,7 @@ def hostile(session: nox.Session) -> None:
 @nox.session(default=False)
 def gpu(session: nox.Session) -> None:
     """The suite on CuPy, then parity, speed and memory: a report (-- --out DIR).  Without a CUDA device it fails."""
-    install(session, "test", *LIBRARIES["cupy"])  # PyTorch and JAX take part where they are installed already
+    install(session, "test", LIBRARIES["cupy"])  # PyTorch and JAX take part where they are installed already
     session.env["MARTLET_REQUIRE_GPU"] = "1"
     bare = isinstance(session.virtualenv, nox.virtualenv.PassthroughEnv)
     session.run(sys.executable if bare else "python", "benchmarks/gpu_report.py", *session.posargs)

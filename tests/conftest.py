@@ -83,6 +83,19 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items[:] = chosen
 
 
+TESTS = pytest.StashKey[int]()  # how many have been run by this process
+JAX_FORGETS_AFTER = 200  # tests
+
+
+def pytest_runtest_teardown(item: pytest.Item) -> None:
+    """JAX keeps a megabyte of each program it has compiled, and the more it keeps the longer the next one takes."""
+    tests = item.session.stash[TESTS] = item.session.stash.get(TESTS, 0) + 1
+    if tests % JAX_FORGETS_AFTER == 0 and item.config.getoption("--backend") == "jax":
+        import jax
+
+        jax.clear_caches()
+
+
 @pytest.fixture
 def xp(request: pytest.FixtureRequest) -> Target:
     """The backend under test, chosen by --backend."""
