@@ -66,6 +66,8 @@ def install(session: nox.Session, group: str, *libraries: list[str]) -> None:
     here = str(session.run("python", "-c", script, silent=True, log=False)).strip()
     asked = [*map(tuple, libraries), ("-e", ".", *nox.project.dependency_groups(PROJECT, group))]
     usable = [(place, has) for (python, place), has in installed.items() if python == session.python]
+    link = Path(here, "of_other_sessions.pth")
+    link.unlink(missing_ok=True)  # of an earlier run, or pip would find there what it is to install here
     links = []
     for packages in asked:
         there = [place for place, has in usable if packages in has and has <= set(asked)]
@@ -76,7 +78,7 @@ def install(session: nox.Session, group: str, *libraries: list[str]) -> None:
         # Python compiles what it imports, and that is a small part of what comes here.
         session.install("--no-compile", *packages)
         installed.setdefault((session.python, here), set()).add(packages)
-    Path(here, "of_other_sessions.pth").write_text("".join(f"import site; site.addsitedir({x!r})\n" for x in links))
+    link.write_text("".join(f"import site; site.addsitedir({place!r})\n" for place in links))
 
 
 def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
