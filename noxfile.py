@@ -51,8 +51,8 @@ PARALLEL = ["-n", "auto", "--dist", "worksteal"]
 ONE_THREAD = {"OMP_NUM_THREADS": "1", "OPENBLAS_NUM_THREADS": "1"}
 
 
-installed: dict[tuple[object, str], set[tuple[str, ...]]] = {}
-"""What has been installed in this run, by Python and place."""
+installed: dict[object, dict[str, set[tuple[str, ...]]]] = {}
+"""What has been installed in this run: for each Python, by place."""
 
 
 def install(session: nox.Session, group: str, *libraries: list[str]) -> None:
@@ -64,20 +64,20 @@ def install(session: nox.Session, group: str, *libraries: list[str]) -> None:
         return
     script = "import sysconfig; print(sysconfig.get_paths()['purelib'])"
     here = str(session.run("python", "-c", script, silent=True, log=False)).strip()
-    asked = [*map(tuple, libraries), ("-e", ".", *nox.project.dependency_groups(PROJECT, group))]
-    usable = [(place, has) for (python, place), has in installed.items() if python == session.python]
     link = Path(here, "of_other_sessions.pth")
     link.unlink(missing_ok=True)  # of an earlier run, or pip would find there what it is to install here
+    asked = [*map(tuple, filter(None, libraries)), ("-e", ".", *nox.project.dependency_groups(PROJECT, group))]
+    places = installed.setdefault(session.python, {})
     links = []
     for packages in asked:
-        there = [place for place, has in usable if packages in has and has <= set(asked)]
+        there = [place for place, has in places.items() if packages in has and has <= set(asked)]
         if there:
             links.append(there[0])
             session.log(f"{' '.join(packages)}: in {there[0]}")
             continue
         # Python compiles what it imports, and that is a small part of what comes here.
         session.install("--no-compile", *packages)
-        installed.setdefault((session.python, here), set()).add(packages)
+        places.setdefault(here, set()).add(packages)
     link.write_text("".join(f"import site; site.addsitedir({place!r})\n" for place in links))
 
 
@@ -112,7 +112,7 @@ def run_pytest(session: nox.Session, backend: str, **environment: str) -> None:
 )
 def tests(session: nox.Session, backend: str) -> None:
     """The whole suite on one backend."""
-    install(session, "test", *([LIBRARIES[backend]] if backend in LIBRARIES else []))
+    install(session, "test", LIBRARIES.get(backend, []))
     settings = {}
     if backend == "jax":  # what XLA has compiled, one process takes over from the other, and the next run from this one
         settings = {
